@@ -1,0 +1,64 @@
+"""The errors of the relay, in one small tree.
+
+Two branches, told apart by whose fault it was, as a reader of a log must know it:
+
+* `LocalError`: this side did it (wrong usage, a bad file, a port that is taken);
+* `PeerError`: the other side did it (it broke the protocol, refused, or vanished).
+
+A command line turns each into one line on standard error and `exit_code`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RelayError(Exception):
+    """Base of everything that the relay raises on purpose; its text is one line for a person."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class LocalError(RelayError):
+    """This side cannot go on: something here is wrong."""
+
+
+class UsageError(LocalError):
+    """The command line is wrong; the text says what would be right."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class FileError(LocalError):
+    """A file of ours cannot be read, written or understood.
+
+    The text begins with the file's path and, where there is one, the line: `path:12: …`.
+    """
+
+    def __init__(self, path: object, problem: str, line: int | None = None) -> None:
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {problem}")
+
+
+class AddressError(LocalError):
+    """A local address cannot be listened on."""
+
+
+class PeerError(RelayError):
+    """The other side did it."""
+
+
+class ProtocolViolation(PeerError):
+    """The peer sent what the protocol forbids. Its leg ends; no other leg is touched."""
+
+
+class Refused(PeerError):
+    """The peer understood and said no (authentication, a forward, a channel)."""
+
+
+class HostKeyRefused(PeerError):
+    """The peer's host key is unknown, changed or revoked: nothing was sent to it."""
+
+
+class LegLost(PeerError):
+    """The connection ended, or never came to be."""
