@@ -1,0 +1,43 @@
+"""The numbers of the SSH protocol that the data path needs (RFC 4250 §4.1, §4.3)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+MSG_DISCONNECT: Final = 1
+MSG_IGNORE: Final = 2
+MSG_UNIMPLEMENTED: Final = 3
+MSG_DEBUG: Final = 4
+MSG_SERVICE_REQUEST: Final = 5
+MSG_SERVICE_ACCEPT: Final = 6
+MSG_KEXINIT: Final = 20
+MSG_NEWKEYS: Final = 21
+MSG_KEX_LAST: Final = 49
+MSG_USERAUTH_BANNER: Final = 53
+MSG_USERAUTH_LAST: Final = 79
+MSG_GLOBAL_REQUEST: Final = 80
+MSG_REQUEST_SUCCESS: Final = 81
+MSG_REQUEST_FAILURE: Final = 82
+MSG_CHANNEL_OPEN: Final = 90
+MSG_CHANNEL_OPEN_CONFIRMATION: Final = 91
+MSG_CHANNEL_OPEN_FAILURE: Final = 92
+MSG_CHANNEL_WINDOW_ADJUST: Final = 93
+MSG_CHANNEL_DATA: Final = 94
+MSG_CHANNEL_EXTENDED_DATA: Final = 95
+MSG_CHANNEL_EOF: Final = 96
+MSG_CHANNEL_CLOSE: Final = 97
+MSG_CHANNEL_REQUEST: Final = 98
+MSG_CHANNEL_SUCCESS: Final = 99
+MSG_CHANNEL_FAILURE: Final = 100
+
+MAX_UINT32: Final = 2**32 - 1
+
+
+class OpenFailure(IntEnum):
+    """Why a channel was not opened (RFC 4254 §5.1)."""
+
+    ADMINISTRATIVELY_PROHIBITED = 1
+    CONNECT_FAILED = 2
+    UNKNOWN_CHANNEL_TYPE = 3
+    RESOURCE_SHORTAGE = 4

@@ -1,0 +1,220 @@
+"""Two channels, one on each leg, joined: what comes on one and what goes out on the other.
+
+Pure: events in, packets out. The *opener* is the side whose CHANNEL_OPEN started it (A), the
+*acceptor* the side that was asked (C). B owns a number on each leg and swaps labels:
+
+    opener's leg                    B                       acceptor's leg
+    OPEN(sender a)            ──►  local x | local y  ──►   OPEN(sender y)
+    CONFIRMATION(a, sender x) ◄──                     ◄──   CONFIRMATION(y, sender c)
+    DATA(x)                   ──►  label x becomes c  ──►   DATA(c)
+    DATA(a)                   ◄──  label y becomes a  ◄──   DATA(y)
+
+The rules:
+
+1. Windows and packet sizes pass through, so flow control is end to end. What one side announces
+   is what the other may send; B counts it on each leg, and stops a side that oversteps before
+   the other sees it.
+2. EOF passes. It ends one direction only (RFC 4254 §5.3).
+3. CLOSE passes, and is answered at once on its own leg: the side that sent it wants no more,
+   so what waits for it is thrown away, while what waits for the other goes out first. The
+   answer does not wait for the far side, which may be slow or gone.
+4. What still arrives for a side that has sent CLOSE is counted and dropped.
+5. When a leg is lost, the other side gets CLOSE without EOF, by which an endpoint knows that
+   the stream did not end but broke.
+6. Requests on a channel are not passed: they are answered with FAILURE (RFC 4254 §5.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from relay.errors import ProtocolViolation
+from relay.wire import messages
+from relay.wire.channel import Channel, Half, Message
+from relay.wire.numbers import OpenFailure
+from relay.wire.packet import MAX_DATA, MAX_LENGTH
+
+MAX_PACKET: Final = max(MAX_DATA, MAX_LENGTH // 2)
+"""The largest data in one packet that B lets pass, whatever a side announces: it must fit, with
+header and padding, in the largest packet that either leg may accept."""
+
+
+class Side(IntEnum):
+    """The two sides of a splice; `1 - side` is the other one."""
+
+    OPENER = 0
+    ACCEPTOR = 1
+
+
+class Send(NamedTuple):
+    """Send `payload` to `side`, behind what waits there for this channel."""
+
+    side: Side
+    payload: bytes
+
+
+class Cut(NamedTuple):
+    """Throw away what waits for `side`; if anything did, send `last` in its place."""
+
+    side: Side
+    last: bytes
+
+
+class Retire(NamedTuple):
+    """The channel's number on `side` is free again."""
+
+    side: Side
+
+
+Command = Send | Cut | Retire
+
+
+class Splice:
+    """The state of one splice. Its methods take an event and return what is to be done."""
+
+    __slots__ = ("_lost", "_retired", "bytes_from", "channels")
+
+    def __init__(self, opener_id: int, window: int, packet: int) -> None:
+        """The opener's CHANNEL_OPEN: its number, the window and packet size it announced."""
+        # Bytes of data that came from each side.
+        self.bytes_from = [0, 0]
+        self._retired = [False, False]
+        self._lost = [False, False]
+        opener, acceptor = Channel(), Channel()
+        opener.remote_id = opener_id
+        opener.send_window = acceptor.receive_window = window
+        opener.send_packet = acceptor.receive_packet = min(packet, MAX_PACKET)
+        self.channels = (opener, acceptor)
+
+    @property
+    def over(self) -> bool:
+        """Both numbers are free: nothing more can happen."""
+        return self._retired[0] and self._retired[1]
+
+    def open(self, kind: bytes, fields: bytes) -> list[Command]:
+        """Ask the acceptor, in the name of its own `local_id`."""
+        acceptor = self.channels[Side.ACCEPTOR]
+        return [
+            Send(
+                Side.ACCEPTOR,
+                messages.channel_open(
+                    kind,
+                    acceptor.local_id,
+                    acceptor.receive_window,
+                    acceptor.receive_packet,
+                    fields,
+                ),
+            )
+        ]
+
+    def confirmed(self, remote_id: int, window: int, packet: int) -> list[Command]:
+        """The acceptor's CHANNEL_OPEN_CONFIRMATION."""
+        opener, acceptor = self.channels
+        if acceptor.receiving is not Half.OPENING:
+            raise ProtocolViolation(f"a second confirmation of channel {acceptor.local_id}")
+        acceptor.opened(remote_id)
+        acceptor.send_window = opener.receive_window = window
+        acceptor.send_packet = opener.receive_packet = min(packet, MAX_PACKET)
+        if self._lost[Side.OPENER]:
+            return self._close(Side.ACCEPTOR)
+        opener.opened(opener.remote_id)
+        return [
+            Send(
+                Side.OPENER,
+                messages.open_confirmation(
+                    opener.remote_id, opener.local_id, window, opener.receive_packet
+                ),
+            )
+        ]
+
+    def failed(self, code: int, reason: str) -> list[Command]:
+        """The acceptor's CHANNEL_OPEN_FAILURE."""
+        opener, acceptor = self.channels
+        if acceptor.receiving is not Half.OPENING:
+            raise ProtocolViolation(f"a failure of channel {acceptor.local_id}, which is open")
+        commands: list[Command] = []
+        if not self._lost[Side.OPENER]:
+            commands.append(
+                Send(Side.OPENER, messages.open_failure(opener.remote_id, code, reason))
+            )
+        return commands + self._retire(Side.OPENER) + self._retire(Side.ACCEPTOR)
+
+    def data(self, side: Side, size: int) -> Channel | None:
+        """DATA of `size` bytes: the channel on which it goes on, or None to drop it (rule 4)."""
+        self.channels[side].received_data(size)
+        self.bytes_from[side] += size
+        other = self.channels[1 - side]
+        if other.sending is not Half.OPEN:
+            return None
+        other.send_window -= size
+        return other
+
+    def window_adjust(self, side: Side, size: int) -> list[Command]:
+        """WINDOW_ADJUST: the other side may send more."""
+        self.channels[side].received_window_adjust(size)
+        other = self.channels[1 - side]
+        if other.sending is Half.CLOSED or other.receiving is not Half.OPEN:
+            return []  # It sends nothing any more: a window would be of no use to it.
+        other.granted(size)
+        return [Send(_other(side), messages.window_adjust(other.remote_id, size))]
+
+    def eof(self, side: Side) -> list[Command]:
+        """EOF (rule 2)."""
+        self.channels[side].received(Message.EOF)
+        return self._send(_other(side), Message.EOF, messages.eof)
+
+    def close(self, side: Side) -> list[Command]:
+        """CLOSE (rule 3)."""
+        channel = self.channels[side]
+        channel.received(Message.CLOSE)
+        # A CLOSE of ours may itself be among what is cut.
+        last = messages.close(channel.remote_id) if channel.sending is Half.CLOSED else b""
+        return [Cut(side, last), *self._close(side), *self._close(_other(side))]
+
+    def request(self, side: Side, want_reply: bool) -> list[Command]:
+        """REQUEST (rule 6)."""
+        channel = self.channels[side]
+        channel.received(Message.REQUEST)
+        if not want_reply or channel.sending is Half.CLOSED:
+            return []
+        return [Send(side, messages.channel_failure(channel.remote_id))]
+
+    def lost(self, side: Side) -> list[Command]:
+        """The leg of `side` is gone (rule 5)."""
+        self._lost[side] = True
+        other = _other(side)
+        commands = self._retire(side)
+        if self._retired[other]:
+            return commands
+        channel = self.channels[other]
+        if channel.receiving is Half.OPENING:
+            if other is Side.ACCEPTOR:
+                return commands  # Its answer is still to come: `confirmed` closes it then.
+            reason = "the connection to the service's agent was lost"
+            failure = messages.open_failure(channel.remote_id, OpenFailure.CONNECT_FAILED, reason)
+            return [*commands, Send(other, failure), *self._retire(other)]
+        return commands + self._close(other)
+
+    def _close(self, side: Side) -> list[Command]:
+        commands = self._send(side, Message.CLOSE, messages.close)
+        if self.channels[side].finished:
+            commands += self._retire(side)
+        return commands
+
+    def _send(self, side: Side, message: Message, build: Callable[[int], bytes]) -> list[Command]:
+        channel = self.channels[side]
+        if self._lost[side] or not channel.sent(message):
+            return []
+        return [Send(side, build(channel.remote_id))]
+
+    def _retire(self, side: Side) -> list[Command]:
+        if self._retired[side]:
+            return []
+        self._retired[side] = True
+        return [Retire(side)]
+
+
+def _other(side: Side) -> Side:
+    return Side.ACCEPTOR if side is Side.OPENER else Side.OPENER
