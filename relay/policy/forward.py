@@ -1,0 +1,173 @@
+"""Addresses as OpenSSH writes them on a command line: forwards, listeners, destinations.
+
+The colon separates fields, so an address that has colons itself stands in brackets:
+`[::1]:3000:[fe80::1]:80`. What is inside brackets is taken literally.
+
+All parsers here raise `UsageError`, whose text shows what would be right, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from relay.errors import UsageError
+from relay.policy.patterns import parse_ip
+
+MAX_PORT: Final = 65535
+"""TCP's port field has 16 bits, though RFC 4254 sends a port as a uint32."""
+
+MAX_HOST_LENGTH: Final = 255
+"""Characters of a host name: RFC 1035 §2.3.4 allows no longer one, so it would resolve nowhere."""
+
+_FIELD = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<plain>[^:\[\]]*))(?P<colon>:|\Z)")
+
+# What OpenSSH's valid_hostname() and valid_ruser() (ssh.c) refuse: a destination may end up in a
+# ProxyCommand, which a shell reads. A user name may hold "\" and "$" (DOMAIN\user, machine$).
+_SHELL_CHARACTERS = frozenset("'`\";&<>|(){}")
+_SHELL_CHARACTERS_OF_HOSTS = _SHELL_CHARACTERS | frozenset("$\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One `-L` or `-R`: where to listen, and where each connection goes.
+
+    `bind` is None if it was not given; `""` and `"*"` stay as they were given (both mean every
+    address). For a remote forward it may be a name: then it publishes a named service.
+    """
+
+    bind: str | None
+    port: int
+    host: str
+    hostport: int
+
+    @property
+    def target(self) -> str:
+        """`host:hostport`, for a person to read."""
+        return format_address(self.host, self.hostport)
+
+    def __str__(self) -> str:
+        """The forward as it would be written after `-L` or `-R`."""
+        listen = str(self.port) if self.bind is None else format_address(self.bind, self.port)
+        return f"{listen}:{self.target}"
+
+
+def parse_forward(text: str, *, allow_zero: bool = False) -> Forward:
+    """Parse `[bind:]port:host:hostport`.
+
+    `allow_zero` permits 0 as the port to listen on. ssh(1) does so for `-R` alone: "If the port
+    argument is 0, the listen port will be dynamically allocated on the server".
+
+    Raises:
+        UsageError: the text is no forward.
+    """
+    wanted = f"{text!r} is no forward: give [bind:]port:host:hostport, such as "
+    wanted += "8000:localhost:8000 or [::1]:8000:[fe80::1]:80"
+    fields = split_fields(text)
+    if fields is None or len(fields) not in (3, 4):
+        raise UsageError(wanted)
+    bind = fields[0] if len(fields) == 4 else None
+    listen, host, target = fields[-3:]
+    if not _is_host(host) or (bind and not _is_host(bind)):
+        raise UsageError(wanted)
+    port = _require_port(listen, text, lowest=0 if allow_zero else 1)
+    return Forward(bind, port, host, _require_port(target, text, lowest=1))
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Parse `HOST:PORT` of a listener into host and port; `*` or no host becomes `""`: all.
+
+    Port 0 is permitted: the system picks one.
+
+    Raises:
+        UsageError: the text is no `HOST:PORT`.
+    """
+    fields = split_fields(text)
+    if fields is None or len(fields) != 2 or (fields[0] and not _is_host(fields[0])):
+        raise UsageError(
+            f"{text!r} is no address to listen on: give HOST:PORT, such as "
+            "0.0.0.0:2222, [::]:2222 or *:2222"
+        )
+    host, port = fields
+    return "" if host == "*" else host, _require_port(port, text, lowest=0)
+
+
+def parse_destination(text: str) -> tuple[str | None, str, int | None]:
+    """Parse ssh's destination, `[user@]host` or `ssh://[user@]host[:port]`.
+
+    Returns user, host and port; user and port are None if they were not given.
+
+    Raises:
+        UsageError: the text is no destination.
+    """
+    wanted = f"{text!r} is no destination: give [user@]host or ssh://[user@]host[:port]"
+    is_uri = text[:6].lower() == "ssh://"
+    # The last @ divides, as in ssh: a user name may hold one.
+    user, at, place = (text[6:].removesuffix("/") if is_uri else text).rpartition("@")
+    port = None
+    if is_uri:
+        # draft-ietf-secsh-scp-sftp-ssh-uri: parameters after ";" are ignored, as ssh does.
+        user = unquote(user.partition(";")[0])
+        fields = split_fields(place)
+        if fields is None or len(fields) > 2:
+            raise UsageError(wanted)
+        host = fields[0]
+        if len(fields) == 2:
+            port = _require_port(fields[1], text, lowest=1)
+    else:
+        host = place[1:-1] if place[:1] == "[" and place[-1:] == "]" else place
+        if ":" in host and parse_ip(host) is None:
+            raise UsageError(f"{wanted} (a port goes after -p)")
+    if not _is_host(host) or host[0] == "-" or _SHELL_CHARACTERS_OF_HOSTS & set(host):
+        raise UsageError(wanted)
+    if at and (not _is_word(user) or user[0] == "-" or _SHELL_CHARACTERS & set(user)):
+        raise UsageError(wanted)
+    return user if at else None, host, port
+
+
+def format_address(host: str, port: int) -> str:
+    """`localhost:80`, `[::1]:80`: what the parsers here would split into the two again."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_fields(text: str) -> list[str] | None:
+    """Split at the colons outside brackets and remove the brackets; None if they are wrong.
+
+    A bracket may only open at the start of a field and close at its end.
+    """
+    fields: list[str] = []
+    at = 0
+    while match := _FIELD.match(text, at):
+        literal, plain, colon = match.group("literal", "plain", "colon")
+        fields.append(plain if literal is None else literal)
+        if not colon:
+            return fields
+        at = match.end()
+    return None
+
+
+def parse_port(text: str) -> int | None:
+    """A port number in decimal ASCII digits, 0 to 65535; None if the text is no such number."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT))):
+        return None
+    port = int(text)
+    return port if port <= MAX_PORT else None
+
+
+def _require_port(field: str, text: str, *, lowest: int) -> int:
+    port = parse_port(field)
+    if port is None or port < lowest:
+        raise UsageError(f"{field!r} in {text!r} is no port: give {lowest} to {MAX_PORT}")
+    return port
+
+
+def _is_host(text: str) -> bool:
+    # "/" would be the path of a Unix-domain socket to ssh, and is in no host's name.
+    return _is_word(text) and "/" not in text and len(text) <= MAX_HOST_LENGTH
+
+
+def _is_word(text: str) -> bool:
+    # Of all white space, only the plain space counts as printable.
+    return bool(text) and text.isprintable() and " " not in text

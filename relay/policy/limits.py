@@ -1,0 +1,42 @@
+"""The limits of the relay and the reason for each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+
+RECEIVE_BUFFER: Final = 512 * KIB
+"""One receive from a leg. Measured: below 256 KiB the cost of the system call shows, above
+1 MiB the data has left the processor's cache before it is sealed."""
+
+SCRATCH: Final = 512 * KIB
+"""What an endpoint reads from its socket before it is another one's turn."""
+
+WAITING_PER_LEG: Final = 8 * MIB
+"""Bytes that may wait for one leg before the legs that feed it are read no further. Four times
+the window of a stock ssh's channel, so that one channel alone never stops its leg."""
+
+WAITING_PER_PROCESS: Final = 256 * MIB
+"""The same for all legs together: what a small machine can spare."""
+
+OUTPUT_PER_LEG: Final = 1 * MIB
+"""Sealed bytes that a leg's socket has not taken, before that leg itself is read no further: it
+asks faster than it listens."""
+
+FLUSH_SIZE: Final = 256 * KIB
+"""Sealed bytes that are gathered before they are sent: enough to make the system call cheap."""
+
+ENDPOINT_WINDOW: Final = 2 * MIB
+"""The window that an endpoint announces, which is OpenSSH's."""
+
+LOCAL_BACKLOG: Final = 128
+"""Connections that may wait to be accepted on a listening socket."""
+
+LOGIN_GRACE_TIME: Final = 30
+"""Seconds to authenticate. sshd gives 120 for a person who types a password; here a key answers."""
+
+MAX_AUTH_TRIES: Final = 6
+"""Failed authentication requests on one connection, as sshd's MaxAuthTries. An ssh-agent with
+more keys than that needs `-i`."""
