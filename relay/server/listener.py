@@ -1,0 +1,58 @@
+"""The ports that B opens for the port services of its agents (OpenSSH's GatewayPorts)."""
+
+from __future__ import annotations
+
+import socket
+
+from relay.log import EventLog
+from relay.server.config import GatewayPorts
+from relay.ssh.endpoint import Endpoint
+from relay.ssh.leg import Leg
+from relay.ssh.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
+from relay.wire.messages import tcpip_fields
+
+
+def listening_addresses(bind: str, gateway_ports: GatewayPorts) -> tuple[str, ...]:
+    """Where a `tcpip-forward` for `bind` listens, by GatewayPorts of sshd_config(5)."""
+    if gateway_ports == "no":
+        return LOOPBACK
+    if gateway_ports == "yes":
+        return EVERY_ADDRESS
+    return addresses_of(bind)
+
+
+class Listener:
+    """The open port of one port service: each connection is a stream to the agent's leg."""
+
+    def __init__(
+        self, leg: Leg, bind: str, port: int, gateway_ports: GatewayPorts, log: EventLog
+    ) -> None:
+        """Raises `AddressError`. Port 0 picks one, which is `port` then."""
+        self._leg = leg
+        self._bind = bind
+        self._log = log
+        sockets = listen(listening_addresses(bind, gateway_ports), port)
+        self.port: int = sockets[0].getsockname()[1]
+        self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
+
+    def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
+        if not self._leg.alive:
+            sock.close()
+            return
+        fields = tcpip_fields(self._bind, self.port, *origin)
+        Endpoint(self._leg, self._ended).open(sock, b"forwarded-tcpip", fields)
+
+    def _ended(self, endpoint: Endpoint, reason: str) -> None:
+        self._log.info(
+            "stream closed",
+            "stream on port {port} closed, {in_bytes} bytes in, {out_bytes} bytes out{why}",
+            port=self.port,
+            in_bytes=endpoint.sent_bytes,
+            out_bytes=endpoint.received_bytes,
+            why=f": {reason}" if reason else "",
+        )
+
+    def close(self) -> None:
+        """Accept no more; streams that are open go on."""
+        for acceptor in self._acceptors:
+            acceptor.close()

@@ -1,0 +1,188 @@
+"""B itself: its legs, what they have published, and what they may do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncssh
+
+from relay.errors import AddressError
+from relay.log import EventLog
+from relay.policy.authorized_keys import Entry, Refusal
+from relay.policy.forward import format_address
+from relay.policy.limits import LOGIN_GRACE_TIME
+from relay.policy.services import Registry, Service, ServiceError, is_address
+from relay.server.config import ServerConfig
+from relay.server.keyfile import KeyFile
+from relay.server.leg import Owner, ServerLeg
+from relay.server.listener import Listener
+from relay.server.splices import SplicedStream
+from relay.ssh.internals import common_options
+from relay.wire.messages import tcpip_fields
+
+
+class Relay:
+    """The state of B. Everything in it belongs to one event loop."""
+
+    def __init__(
+        self, config: ServerConfig, host_keys: list[asyncssh.SSHKey], log: EventLog
+    ) -> None:
+        self.config = config
+        self.log = log
+        self._key_file = KeyFile(
+            config.authorized_keys or config.state_dir / "authorized_keys", log
+        )
+        self._key_file.keys()
+        self._registry: Registry[ServerLeg] = Registry()
+        self._listeners: dict[Service[ServerLeg], Listener] = {}
+        # Every leg whose socket is open, logged in or not.
+        self.legs: set[ServerLeg] = set()
+        self._options: dict[str, Any] = common_options(server=True, ciphers=config.ciphers) | {
+            "server_factory": Owner,
+            "server_host_keys": host_keys,
+            "server_version": "relay",
+            "login_timeout": LOGIN_GRACE_TIME,
+            "authorized_client_keys": None,
+            "agent_forwarding": False,
+        }
+
+    # -- legs
+
+    def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """A connection came: it is a leg once it has logged in."""
+        options = asyncssh.SSHServerConnectionOptions(**self._options)
+        leg = ServerLeg(asyncio.get_running_loop(), options)
+        leg.introduce(self, address)
+        self.legs.add(leg)
+        leg.attach(sock)
+
+    def find_key(self, blob: bytes, address: str) -> Entry | Refusal:
+        """The line of authorized_keys that admits this key now."""
+        return self._key_file.keys().find(blob, address=address, now=datetime.now(UTC))
+
+    def find_ca(self, blob: bytes, address: str, principals: list[str]) -> Entry | Refusal:
+        """The `cert-authority` line that admits certificates of this signer now."""
+        return self._key_file.keys().find(
+            blob, address=address, now=datetime.now(UTC), ca=True, principals=principals
+        )
+
+    def leg_up(self, leg: ServerLeg) -> None:
+        """A client has logged in."""
+        self.log.info(
+            "leg up",
+            "leg up: {who} as {user} from {peer}, {client}, {cipher}",
+            who=leg.who,
+            user=leg.get_extra_info("username", ""),
+            peer=leg.peer,
+            client=leg.get_extra_info("client_version", ""),
+            cipher=leg.get_extra_info("send_cipher", ""),
+        )
+
+    def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
+        """A connection is gone, and with it what it published."""
+        self.legs.discard(leg)
+        for service in self._registry.withdraw_all(leg):
+            self._close(service, "its leg is down")
+        self.log.info(
+            "leg down" if leg.logged_in else "login failed",
+            "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
+            who=leg.who,
+            peer=leg.peer,
+            why=f": {error}" if error and str(error) else "",
+        )
+
+    # -- services
+
+    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+        """C's `tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
+        wanted = format_address(bind, port)
+        entry = leg.entry
+        if entry is None or not entry.grant.may_publish(bind, port):
+            self._refuse_service(leg, wanted, "its key may not publish it")
+            return None
+        listener: Listener | None = None
+        try:
+            if is_address(bind):
+                held = self._registry.at(bind, port) if port else None
+                if held is None:
+                    listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
+                    port = listener.port
+            service = self._registry.publish(bind, port, leg)
+        except (ServiceError, AddressError) as error:
+            if listener is not None:
+                listener.close()
+            self._refuse_service(leg, wanted, str(error))
+            return None
+        if listener is not None:
+            self._listeners[service] = listener
+        self.log.info(
+            "service published", "{service} published by {leg}",
+            service=str(service), leg=str(leg),
+        )  # fmt: skip
+        return port
+
+    def _refuse_service(self, leg: ServerLeg, wanted: str, reason: str) -> None:
+        self.log.warning(
+            "service refused", "{service} refused to {leg}: {reason}",
+            service=wanted, leg=str(leg), reason=reason,
+        )  # fmt: skip
+
+    def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
+        """C's `cancel-tcpip-forward`. Streams that are open go on."""
+        service = self._registry.at(bind, port)
+        if service is None or service.holder is not leg:
+            return False
+        self._registry.withdraw(service)
+        self._close(service, "by its agent")
+        return True
+
+    def _close(self, service: Service[ServerLeg], reason: str) -> None:
+        listener = self._listeners.pop(service, None)
+        if listener is not None:
+            listener.close()
+        self.log.info(
+            "service withdrawn", "{service} withdrawn: {reason}",
+            service=str(service), reason=reason,
+        )  # fmt: skip
+
+    # -- streams
+
+    def open_stream(
+        self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
+    ) -> object:
+        """A's `direct-tcpip` (RFC 4254 §7.2): a splice to the agent that holds the service.
+
+        B never dials anything itself: a relay is no open proxy.
+        """
+        wanted = format_address(host, port)
+        entry = leg.entry
+        if entry is None or not entry.grant.may_open(host, port):
+            raise self._refuse_stream(leg, wanted, "this key may not open it", permitted=False)
+        service = self._registry.find(host, port)
+        if service is None or not service.holder.alive:
+            raise self._refuse_stream(leg, wanted, "no such service is published")
+        fields = tcpip_fields(service.bind, service.port, origin_host, origin_port)
+        return SplicedStream(leg, service, fields, self.log).ends[0]
+
+    def _refuse_stream(
+        self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True
+    ) -> asyncssh.ChannelOpenError:
+        self.log.warning(
+            "stream refused", "{service} refused to {leg}: {reason}",
+            service=wanted, leg=str(leg), reason=reason,
+        )  # fmt: skip
+        code = (
+            asyncssh.OPEN_CONNECT_FAILED if permitted
+            else asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+        )  # fmt: skip
+        return asyncssh.ChannelOpenError(code, f"{wanted}: {reason}")
+
+    def close(self) -> None:
+        """Close every leg and every open port."""
+        for leg in list(self.legs):
+            leg.close()
+        for service in list(self._listeners):
+            self._close(service, "the relay stops")

@@ -1,0 +1,119 @@
+"""B's part of the data path: a splice stands in the channel tables of two legs."""
+
+from __future__ import annotations
+
+import time
+
+from relay.log import EventLog
+from relay.policy.services import Service
+from relay.server.leg import ServerLeg
+from relay.ssh.handler import ChannelHandler
+from relay.ssh.leg import Leg
+from relay.wire.packet import data_size
+from relay.wire.splice import Cut, Retire, Send, Side, Splice
+
+
+class SpliceEnd(ChannelHandler):
+    """One side of a splice on its leg. Does what the `Splice` says."""
+
+    def __init__(self, leg: Leg, side: Side, stream: SplicedStream) -> None:
+        self.leg = leg
+        self._side = side
+        self._stream = stream
+
+    def data(self, view: memoryview, start: int, length: int) -> None:
+        stream = self._stream
+        channel = stream.splice.data(self._side, data_size(view, start, length))
+        if channel is not None:
+            stream.ends[1 - self._side].leg.forward(view, start, length, channel, self.leg)
+
+    def window_adjust(self, size: int) -> None:
+        self._stream.run(self._stream.splice.window_adjust(self._side, size))
+
+    def eof(self) -> None:
+        self._stream.run(self._stream.splice.eof(self._side))
+
+    def peer_closed(self) -> None:
+        self._stream.run(self._stream.splice.close(self._side))
+
+    def request(self, want_reply: bool) -> None:
+        self._stream.run(self._stream.splice.request(self._side, want_reply))
+
+    def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
+        self._stream.open(sender, window, packet)
+
+    def confirmed(self, sender: int, window: int, packet: int) -> None:
+        self._stream.confirmed(sender, window, packet)
+
+    def failed(self, code: int, reason: str) -> None:
+        self._stream.failure = reason
+        self._stream.run(self._stream.splice.failed(code, reason))
+
+    def leg_lost(self) -> None:
+        self._stream.lost(self._side)
+
+
+class SplicedStream:
+    """A splice and its two ends, from A's CHANNEL_OPEN until both numbers are free again."""
+
+    def __init__(
+        self, opener: ServerLeg, service: Service[ServerLeg], fields: bytes, log: EventLog
+    ) -> None:
+        self.began = time.monotonic()
+        # Why it broke or never came to be; empty when it ended by itself.
+        self.failure = ""
+        self.ends = (
+            SpliceEnd(opener, Side.OPENER, self),
+            SpliceEnd(service.holder, Side.ACCEPTOR, self),
+        )
+        self._names = {"service": str(service), "leg": str(opener)}
+        self._fields = fields
+        self._log = log
+        self._logged_end = False
+
+    def open(self, sender: int, window: int, packet: int) -> None:
+        """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
+        self.splice = Splice(sender, window, packet)
+        for end, channel in zip(self.ends, self.splice.channels, strict=True):
+            channel.local_id = end.leg.add_handler(end)
+        self.run(self.splice.open(b"forwarded-tcpip", self._fields))
+
+    def confirmed(self, sender: int, window: int, packet: int) -> None:
+        """The acceptor's confirmation."""
+        self.run(self.splice.confirmed(sender, window, packet))
+        self._log.info("splice opened", "{service} splice opened for {leg}", **self._names)
+
+    def lost(self, side: Side) -> None:
+        """A leg is gone."""
+        if not self.failure:
+            self.failure = "lost the opener" if side is Side.OPENER else "lost the agent"
+        self.run(self.splice.lost(side))
+
+    def run(self, commands: list[Send | Cut | Retire]) -> None:
+        """Do what the splice says, in its order."""
+        for command in commands:
+            side = command.side
+            leg, channel = self.ends[side].leg, self.splice.channels[side]
+            if isinstance(command, Send):
+                leg.send_on_channel(channel, command.payload)
+            elif isinstance(command, Cut):
+                if leg.cut(channel) and command.last:
+                    leg.send_payload(command.last)
+            elif leg.alive:
+                leg.remove_channel(channel.local_id)
+        if self.splice.over and not self._logged_end:
+            self._logged_end = True
+            self._log_end()
+
+    def _log_end(self) -> None:
+        there, back = self.splice.bytes_from
+        self._log.info(
+            "splice closed",
+            "{service} splice closed for {leg}: {there} bytes there, {back} back, "
+            "{seconds:.3f} s{why}",
+            **self._names,
+            there=there,
+            back=back,
+            seconds=round(time.monotonic() - self.began, 3),
+            why=f": {self.failure}" if self.failure else "",
+        )

@@ -1,0 +1,335 @@
+"""The joint of one channel and one local TCP socket: on A, on C, and behind B's open ports.
+
+The socket is read straight to where the data of a packet stands, framed and sealed there; in the
+other direction the data of an opened packet goes to the socket from the receive buffer. So there
+is no copy in user space while both can keep up.
+
+    socket ─recv_into─► [ header | data | padding | tag ] ─► leg
+    leg    ─► [ header | data | … ] ─send─► socket
+
+How a stream ends (RFC 4254 §5.3):
+
+* the local peer is at its end (FIN): EOF goes out, the other direction lives on;
+* EOF comes: the socket is shut down for writing once all that came before is delivered;
+* both: CLOSE goes out;
+* the local peer is gone (reset): CLOSE goes out at once;
+* CLOSE comes after EOF: the socket is closed once all is delivered. Without EOF the stream did
+  not end but broke, and the local peer gets a reset: a reader must not take half an answer
+  for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from relay.errors import ProtocolViolation
+from relay.policy.limits import ENDPOINT_WINDOW
+from relay.ssh.handler import ChannelHandler
+from relay.ssh.leg import Leg
+from relay.wire import messages
+from relay.wire.channel import Channel, Half, Message
+from relay.wire.numbers import OpenFailure
+from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, data_size, frame_data
+
+GRANT_SIZE: Final = ENDPOINT_WINDOW // 4
+"""Bytes delivered before the window is opened again: rarely enough to cost nothing, early enough
+that the peer never waits for it."""
+
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, zero seconds: close() sends RST."""
+
+
+class Endpoint(ChannelHandler):
+    """One stream. `ended` is called once, with the reason if it did not end by itself."""
+
+    def __init__(self, leg: Leg, ended: Callable[[Endpoint, str], None]) -> None:
+        self.leg = leg
+        self.channel = Channel()
+        # Bytes from the channel to the socket, and from the socket to the channel.
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self._ended: Callable[[Endpoint, str], None] | None = ended
+        self._loop = asyncio.get_running_loop()
+        self._sock: socket.socket | None = None
+        self._reading = False
+        self._writing = False
+        # What came and the socket has not taken; its bytes are within the channel's window.
+        self._pending: deque[memoryview] = deque()
+        # Delivered bytes that the peer has not been told of by a WINDOW_ADJUST.
+        self._delivered = 0
+        self.channel.local_id = leg.add_handler(self)
+        self.channel.receive_window = ENDPOINT_WINDOW
+        self.channel.receive_packet = MAX_DATA
+
+    # -- how it begins
+
+    def open(self, sock: socket.socket, kind: bytes, fields: bytes) -> None:
+        """Ask the peer for a channel for the connected `sock`, which is ours from now on."""
+        self._adopt(sock)
+        channel = self.channel
+        self.leg.send_payload(
+            messages.channel_open(
+                kind, channel.local_id, channel.receive_window, channel.receive_packet, fields
+            )
+        )
+
+    def confirmed(self, sender: int, window: int, packet: int) -> None:
+        if self.channel.receiving is not Half.OPENING:
+            raise ProtocolViolation(f"a second confirmation of channel {self.channel.local_id}")
+        self._opened(sender, window, packet)
+        if self._sock is None:
+            self._close_channel()
+        else:
+            self._read()
+
+    def failed(self, code: int, reason: str) -> None:
+        if self.channel.receiving is not Half.OPENING:
+            raise ProtocolViolation(f"a failure of channel {self.channel.local_id}, which is open")
+        self._end(f"refused: {reason}", reset=False)
+
+    def serve(self, dial: Callable[[], Awaitable[socket.socket]]) -> None:
+        """Answer the peer's open, which is to be passed in next, by what `dial` comes to."""
+        self._dial = dial
+
+    def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
+        self.leg.create_task(self._answer(sender, window, packet))
+
+    async def _answer(self, sender: int, window: int, packet: int) -> None:
+        try:
+            sock = await self._dial()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.leg.send_payload(messages.open_failure(sender, OpenFailure.CONNECT_FAILED, reason))
+            self._end(f"refused: {reason}", reset=False)
+            return
+        if self._ended is None:  # The leg was lost meanwhile.
+            sock.close()
+            return
+        self._adopt(sock)
+        self._opened(sender, window, packet)
+        channel = self.channel
+        self.leg.send_payload(
+            messages.open_confirmation(
+                sender, channel.local_id, channel.receive_window, channel.receive_packet
+            )
+        )
+        self._read()
+
+    def _opened(self, sender: int, window: int, packet: int) -> None:
+        self.channel.opened(sender)
+        self.channel.send_window = window
+        self.channel.send_packet = min(packet, MAX_DATA)
+
+    def _adopt(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+
+    # -- from the socket to the channel
+
+    def _read(self) -> None:
+        """Read the socket, exactly while the peer's window and our leg have room."""
+        sock = self._sock
+        if sock is None or self.channel.sending is not Half.OPEN:
+            wanted = False
+        elif not self.leg.has_room:
+            wanted = False
+            self.leg.await_room(self)
+        else:
+            wanted = self.channel.send_window > 0
+        if wanted != self._reading and sock is not None:
+            self._reading = wanted
+            if wanted:
+                self._loop.add_reader(sock, self._readable)
+            else:
+                self._loop.remove_reader(sock)
+
+    def leg_has_room(self, leg: Leg) -> None:
+        self._read()
+
+    def _readable(self) -> None:
+        leg, channel, sock = self.leg, self.channel, self._sock
+        scratch = leg.flusher.scratch
+        start = 0
+        while sock is not None and leg.has_room:
+            room = min(channel.send_window, channel.send_packet)
+            data = start + DATA_OFFSET
+            if room == 0 or data + room + TAIL_ROOM > len(scratch):
+                break
+            try:
+                size = sock.recv_into(scratch[data : data + room])
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                self._local_lost(error)
+                break
+            if size == 0:
+                self._local_eof()
+                break
+            channel.send_window -= size
+            self.sent_bytes += size
+            length = frame_data(scratch, start, size)
+            leg.forward(scratch, start, length, channel, None)
+            if size < room:
+                break
+            start = data + size + TAIL_ROOM
+        leg.flusher.flush()
+        self._read()
+
+    def window_adjust(self, size: int) -> None:
+        self.channel.received_window_adjust(size)
+        if not self._reading:
+            self._read()
+
+    def _local_eof(self) -> None:
+        if self.channel.sent(Message.EOF):
+            self.leg.send_payload(messages.eof(self.channel.remote_id))
+        self._close_if_done()
+
+    def _local_lost(self, error: OSError) -> None:
+        self._pending.clear()
+        self._close_channel()
+        self._drop_socket(reset=True)
+        self._report(f"local peer: {error.strerror or error}")
+
+    # -- from the channel to the socket
+
+    def data(self, view: memoryview, start: int, length: int) -> None:
+        size = data_size(view, start, length)
+        self.channel.received_data(size)
+        sock = self._sock
+        if sock is None:
+            return  # Our CLOSE is on its way.
+        self.received_bytes += size
+        data = view[start + DATA_OFFSET : start + DATA_OFFSET + size]
+        sent = 0
+        if not self._pending:
+            try:
+                sent = sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self._local_lost(error)
+                return
+        if sent < size:
+            self._pending.append(memoryview(bytes(data[sent:])))
+            self._await_writable(sock)
+        self._grant(sent)
+
+    def _await_writable(self, sock: socket.socket) -> None:
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(sock, self._writable)
+
+    def _writable(self) -> None:
+        sock, pending = self._sock, self._pending
+        assert sock is not None
+        while pending:
+            try:
+                sent = sock.send(pending[0])
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._local_lost(error)
+                return
+            if sent < len(pending[0]):
+                pending[0] = pending[0][sent:]
+            else:
+                pending.popleft()
+            self._grant(sent)
+        self._writing = False
+        self._loop.remove_writer(sock)
+        self._delivered_all()
+
+    def _grant(self, size: int) -> None:
+        self._delivered += size
+        channel = self.channel
+        if self._delivered >= GRANT_SIZE and channel.receiving is Half.OPEN:
+            channel.granted(self._delivered)
+            self.leg.send_payload(messages.window_adjust(channel.remote_id, self._delivered))
+            self._delivered = 0
+
+    def eof(self) -> None:
+        self.channel.received(Message.EOF)
+        if not self._pending:
+            self._delivered_all()
+
+    def _delivered_all(self) -> None:
+        """What came so far is with the socket: pass on what came behind it."""
+        sock = self._sock
+        if sock is None or self.channel.receiving is Half.OPEN:
+            return
+        if self.channel.receiving is Half.CLOSED:
+            self._drop_socket(reset=False)
+            self._report("")
+            return
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # It is gone; reading tells.
+        self._close_if_done()
+
+    # -- how it ends
+
+    def _close_if_done(self) -> None:
+        channel = self.channel
+        if channel.sending is Half.EOF and channel.receiving is Half.EOF and not self._pending:
+            self._close_channel()
+            self._drop_socket(reset=False)
+            self._report("")
+
+    def _close_channel(self) -> None:
+        if self.channel.sent(Message.CLOSE):
+            self.leg.send_payload(messages.close(self.channel.remote_id))
+        if self.channel.finished:
+            self.leg.remove_channel(self.channel.local_id)
+
+    def peer_closed(self) -> None:
+        ended = self.channel.receiving is Half.EOF
+        self.channel.received(Message.CLOSE)
+        self._close_channel()
+        if not ended:
+            self._drop_socket(reset=True)
+            self._report("closed by the other side")
+        elif not self._pending:
+            self._delivered_all()
+
+    def request(self, want_reply: bool) -> None:
+        self.channel.received(Message.REQUEST)
+        if want_reply and self.channel.sending is not Half.CLOSED:
+            self.leg.send_payload(messages.channel_failure(self.channel.remote_id))
+
+    def leg_lost(self) -> None:
+        self._drop_socket(reset=True)
+        self._report("the connection to the relay was lost")
+
+    def _end(self, reason: str, *, reset: bool) -> None:
+        """The channel never came to be."""
+        if self.leg.alive:
+            self.leg.remove_channel(self.channel.local_id)
+        self._drop_socket(reset=reset)
+        self._report(reason)
+
+    def _drop_socket(self, *, reset: bool) -> None:
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        if self._reading:
+            self._loop.remove_reader(sock)
+        if self._writing:
+            self._loop.remove_writer(sock)
+        self._reading = self._writing = False
+        if reset and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.close()
+
+    def _report(self, reason: str) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(self, reason)

@@ -1,0 +1,563 @@
+"""Every private name of asyncssh that the relay stands on, and nothing else.
+
+asyncssh runs version exchange, key exchange, authentication and global requests. This file
+opens it at four joints, so that `leg.py` can carry data beside it:
+
+* *cipher*: `GcmEncryption` takes the place of asyncssh's own in its table of ciphers, so that
+  both paths share one key and one counter (`GcmCipher`);
+* *input*: `feed` hands it bytes, `feed_opened` one packet that is opened already;
+* *output*: all that it sends comes to `write`, without the IGNORE packet that it puts
+  before each (RFC 4251 §9.3.1 needs one only under CBC), and it says when keys change;
+* *dispatch*: channel opens and forwards arrive at methods with plain arguments.
+
+`tests/ssh/test_internals.py` names each of them, with a hash of each method whose inside we
+rely on, and fails with a clear message when asyncssh changes one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import asyncssh
+from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
+from asyncssh.encryption import GCMEncryption as AsyncsshGcmEncryption
+from asyncssh.encryption import _enc_params
+from asyncssh.kex import get_kex_algs
+from asyncssh.mac import get_mac_algs
+from asyncssh.packet import SSHPacket
+
+from relay.errors import ProtocolViolation
+from relay.ssh import algorithms
+from relay.wire.encoding import byte, string, uint32
+from relay.wire.gcm import MAX_BLOCKS, MAX_PACKETS, GcmCipher, TagMismatch
+from relay.wire.numbers import (
+    MSG_CHANNEL_DATA,
+    MSG_DEBUG,
+    MSG_GLOBAL_REQUEST,
+    MSG_KEX_LAST,
+    MSG_KEXINIT,
+    MSG_NEWKEYS,
+    MSG_REQUEST_SUCCESS,
+    MSG_SERVICE_ACCEPT,
+    MSG_SERVICE_REQUEST,
+    MSG_USERAUTH_BANNER,
+    MSG_USERAUTH_LAST,
+)
+from relay.wire.packet import BLOCK_SIZE, LENGTH_SIZE, OVERHEAD, TAG_SIZE, frame
+
+MAX_GLOBAL_REQUESTS: Final = 64
+"""Global requests that may wait for their turn. ssh has one for each -R under way; asyncssh has
+no bound, and each would keep its packet."""
+
+KEXINIT_PATIENCE: Final = 1.0
+"""Seconds that B waits for the client's KEXINIT before it sends its own. Every client we know
+sends at once (RFC 4253 §7.1 lets both); one that waits for ours is offered all ciphers."""
+
+SLOW_REKEY_BYTES: Final = 2**30
+"""RFC 4253 §9: "after each gigabyte of transmitted data", for the ciphers without a reason to
+do otherwise; OpenSSH does so for chacha20 too."""
+
+MIN_REKEY_BYTES: Final = 4096
+"""Below this, key exchanges would follow one another without data between."""
+
+_log: Final = logging.getLogger("relay")
+
+
+class GcmEncryption(AsyncsshGcmEncryption):
+    """asyncssh's face of `GcmCipher`. `opened` holds the packet that was opened in place, while
+    asyncssh is fed with it."""
+
+    # The base class's constructor wants asyncssh's own cipher object, which this one replaces.
+    def __init__(self, cipher: GcmCipher) -> None:
+        self.cipher = cipher
+        self.opened: bytes | None = None
+
+    @classmethod
+    def new(
+        cls,
+        cipher_name: str,
+        key: bytes,
+        iv: bytes,
+        mac_alg: bytes = b"",
+        mac_key: bytes = b"",
+        etm: bool = False,
+    ) -> GcmEncryption:
+        return cls(GcmCipher(key, iv))
+
+    def encrypt_packet(self, seq: int, header: bytes, packet: bytes) -> tuple[bytes, bytes]:
+        buffer = bytearray(header + packet + bytes(TAG_SIZE))
+        self.cipher.seal(memoryview(buffer), 0, len(packet))
+        return bytes(buffer[:-TAG_SIZE]), bytes(buffer[-TAG_SIZE:])
+
+    def decrypt_packet(
+        self, seq: int, first: bytes, rest: bytes, header_len: int, mac: bytes
+    ) -> bytes | None:
+        opened, self.opened = self.opened, None
+        if opened is not None:
+            return opened
+        buffer = bytearray(first + rest + mac)
+        length = len(first) + len(rest) - LENGTH_SIZE
+        try:
+            self.cipher.open(memoryview(buffer), 0, length)
+        except TagMismatch:
+            return None
+        return bytes(buffer[LENGTH_SIZE : LENGTH_SIZE + length])
+
+
+def install_ciphers() -> None:
+    """Put `GcmEncryption` in asyncssh's table. Harmless to other users of asyncssh."""
+    for name in algorithms.FAST_CIPHERS:
+        _, cipher_name = _enc_params[name.encode()]
+        _enc_params[name.encode()] = (GcmEncryption, cipher_name)
+
+
+install_ciphers()
+
+
+def available(names: tuple[str, ...], known: list[bytes]) -> list[str]:
+    """Those of `names` that asyncssh has on this machine (post-quantum ones need new OpenSSL)."""
+    return [name for name in names if name.encode() in known]
+
+
+def common_options(*, server: bool, ciphers: tuple[str, ...]) -> dict[str, Any]:
+    """The options that every leg has: our algorithms and nothing of the user's asyncssh."""
+    return {
+        "config": None,
+        "kex_algs": available(
+            algorithms.SERVER_KEX if server else algorithms.CLIENT_KEX, get_kex_algs()
+        ),
+        "encryption_algs": list(ciphers or algorithms.CIPHERS),
+        "mac_algs": available(algorithms.MACS, get_mac_algs()),
+        "compression_algs": None,
+        "signature_algs": list(algorithms.SIGNATURES),
+        "x509_trusted_certs": None,
+        "host_based_auth": False,
+        "kbdint_auth": False,
+        "password_auth": False,
+        "gss_host": None,
+        # Keys are changed by what passed under them, both ways, as ssh does; see `_rekey_due`.
+        "rekey_bytes": 2**63,
+        "rekey_seconds": 0,
+    }
+
+
+class FastConnection(SSHConnection):
+    """An `SSHConnection` whose packet loop and whose socket are somebody else's (`Leg`)."""
+
+    # Set by the owner before the connection starts; 0: what the cipher allows.
+    rekey_limit: int = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The ciphers in force, when they are AES-GCM; None: asyncssh's own path. Kept in step
+        # with asyncssh's `_recv_encryption` and `_send_encryption` by `_ciphers_changed`.
+        self.opener: GcmCipher | None = None
+        self.sealer: GcmCipher | None = None
+        # Bytes and packets in both directions since keys last changed.
+        self._keyed_bytes = 0
+        self._keyed_packets = 0
+        # The loop's time at which the peer was last heard.
+        self._heard = 0.0
+        self._kexinit_timer: asyncio.TimerHandle | None = None
+
+    # -- what Leg provides
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Send `data`, which is sealed, behind all that was written before."""
+        raise NotImplementedError
+
+    def keys_changed(self) -> None:
+        """Data may be sent again."""
+        raise NotImplementedError
+
+    def input_resumed(self) -> None:
+        """asyncssh has finished with the packet that it made us wait for."""
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        """The connection is gone; its channels have been told."""
+        raise NotImplementedError
+
+    # -- state
+
+    @property
+    def alive(self) -> bool:
+        """False once the connection is closing: nothing more is read or sent."""
+        return self._transport is not None
+
+    @property
+    def can_send(self) -> bool:
+        """Authenticated, and not between a KEXINIT of ours and our NEWKEYS (RFC 4253 §7.1)."""
+        return self._kex_complete and self._auth_complete
+
+    @property
+    def waits(self) -> bool:
+        """asyncssh works on a packet in a task, and takes no other until it is done."""
+        handler = self._recv_handler
+        return handler not in (self._recv_version, self._recv_pkthdr, self._recv_packet)
+
+    def add_handler(self, handler: object) -> int:
+        """Give a channel its number and an entry in the table."""
+        return self.add_channel(cast(Any, handler))
+
+    @property
+    def handlers(self) -> Mapping[int, object]:
+        """The channels' handlers by local number."""
+        return self._channels
+
+    def fail(self, error: BaseException) -> None:
+        """End the leg: tell the peer if it did it, close the socket, tell every channel."""
+        if isinstance(error, ProtocolViolation):
+            code, reason = asyncssh.DISC_PROTOCOL_ERROR, str(error)
+            if isinstance(error, TagMismatch):
+                code = asyncssh.DISC_MAC_ERROR
+            self._send_disconnect(code, reason, "en-US")
+        self._force_close(cast(Exception, error))
+
+    def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
+        """asyncssh caught what it does not know: a violation that a handler of ours saw, or a
+        fault of ours, which is logged with its trace and ends this leg only."""
+        error = (exc_info or sys.exc_info())[1]
+        if isinstance(error, ProtocolViolation):
+            self.fail(error)
+            return
+        _log.error("internal error on a leg", exc_info=error)
+        super().internal_error(exc_info, error_logger)
+
+    # -- input
+
+    def feed(self, data: bytes) -> None:
+        """Hand asyncssh bytes to parse and, if need be, decrypt."""
+        self._inpbuf += data
+        self._recv_data()
+        self._ciphers_changed()
+
+    def feed_opened(self, packet: bytes, opened: bytes) -> None:
+        """Hand asyncssh one packet as it came and as it was opened in place."""
+        cast(GcmEncryption, self._recv_encryption).opened = opened
+        self.feed(packet)
+
+    def needed(self, view: memoryview, start: int, end: int) -> int:
+        """How many of the bytes at `start` make one unit for `feed`; 0: more must come first.
+
+        A version line, a packet before the first keys, or what there is of a ciphertext whose
+        length only asyncssh can read.
+        """
+        if self._recv_handler == self._recv_version:
+            newline = bytes(view[start:end]).find(b"\n")
+            return newline + 1 if newline >= 0 else end - start
+        if self._recv_encryption is not None or self._recv_handler != self._recv_pkthdr:
+            return end - start
+        if end - start < LENGTH_SIZE:
+            return 0
+        length = int.from_bytes(view[start : start + LENGTH_SIZE], "big")
+        # A length out of bounds goes on at once, for asyncssh to refuse.
+        size = LENGTH_SIZE + length if length <= self._max_recv_pktlen else end - start
+        return size if size <= end - start else 0
+
+    def received_fast(self, size: int) -> None:
+        """A packet of `size` bytes was opened and used without asyncssh."""
+        self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
+        self._keyed_bytes += size
+        self._keyed_packets += 1
+
+    def _finish_recv_packet(
+        self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
+    ) -> None:
+        super()._finish_recv_packet(pkttype, seq, _task, is_async)
+        if is_async:
+            self._ciphers_changed()
+            self.input_resumed()
+
+    def _ciphers_changed(self) -> None:
+        encryption = self._recv_encryption
+        self.opener = encryption.cipher if isinstance(encryption, GcmEncryption) else None
+
+    # -- output
+
+    def sent_fast(self, size: int) -> None:
+        """A packet of `size` bytes was sealed without asyncssh."""
+        self._send_seq = (self._send_seq + 1) & 0xFFFFFFFF
+        self._keyed_bytes += size
+        self._keyed_packets += 1
+
+    def rekey_if_due(self) -> None:
+        """Start a key exchange when enough has passed under these keys (RFC 4253 §9)."""
+        limit = self.rekey_limit
+        if not limit:
+            limit = MAX_BLOCKS * BLOCK_SIZE if self.sealer else SLOW_REKEY_BYTES
+        due = self._keyed_bytes >= limit or self._keyed_packets >= MAX_PACKETS
+        if due and self.can_send and self._kex is None and self.alive:
+            self._send_kexinit()
+            self._kexinit_sent = True
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        """asyncssh's `send_packet`: the same deferring and counting, without its IGNORE."""
+        encryption = self._send_encryption
+        if self._must_defer(pkttype):
+            self._deferred_packets.append((pkttype, args))
+            return
+        payload = byte(pkttype) + b"".join(args)
+        if self._compressor is not None:
+            # Never negotiated by us; asyncssh's own tests do.
+            super().send_packet(pkttype, *args, handler=handler)
+            return
+        if isinstance(encryption, GcmEncryption):
+            framed = frame(payload)
+            encryption.cipher.seal(memoryview(framed), 0, len(framed) - OVERHEAD)
+            packet = bytes(framed)
+        else:
+            packet = self._seal_slowly(payload)
+        self.write(packet)
+        seq = self._send_seq
+        if seq == 0xFFFFFFFF and encryption is None:
+            raise asyncssh.ProtocolError("Sequence rollover before kex complete")
+        strict = pkttype == MSG_NEWKEYS and self._strict_kex
+        self._send_seq = 0 if strict else (seq + 1) & 0xFFFFFFFF
+        self._keyed_bytes += len(packet)
+        self._keyed_packets += 1
+        if pkttype == MSG_NEWKEYS:
+            self._keyed_bytes = self._keyed_packets = 0
+        elif pkttype > MSG_USERAUTH_LAST:
+            self.rekey_if_due()
+
+    def _must_defer(self, pkttype: int) -> bool:
+        """RFC 4253 §7.1: between KEXINIT and NEWKEYS only the key exchange itself is sent."""
+        if not self._kex_complete and (
+            pkttype > MSG_KEX_LAST
+            or pkttype in (MSG_DEBUG, MSG_SERVICE_REQUEST, MSG_SERVICE_ACCEPT)
+        ):
+            return True
+        if pkttype == MSG_USERAUTH_BANNER:
+            return not (self._auth_in_progress or self._auth_complete)
+        return pkttype > MSG_USERAUTH_LAST and not self._auth_complete
+
+    def _seal_slowly(self, payload: bytes) -> bytes:
+        """A whole packet as asyncssh's own cipher object makes it (RFC 4253 §6)."""
+        padding = -(self._send_enchdrlen + len(payload)) % self._send_blocksize
+        if padding < 4:
+            padding += self._send_blocksize
+        body = byte(padding) + payload + os.urandom(padding)
+        header = uint32(len(body))
+        if self._send_encryption is None:
+            return header + body
+        sealed, mac = self._send_encryption.encrypt_packet(self._send_seq, header, body)
+        return sealed + mac
+
+    def _send(self, data: bytes) -> None:
+        self.write(data)
+
+    def _send_deferred_packets(self) -> None:
+        encryption = self._send_encryption
+        self.sealer = encryption.cipher if isinstance(encryption, GcmEncryption) else None
+        super()._send_deferred_packets()
+        if self.can_send:
+            self.keys_changed()
+
+    def send_data_slowly(self, label: int, data: bytes) -> None:
+        """A data packet under a cipher that is asyncssh's."""
+        self.send_packet(MSG_CHANNEL_DATA, uint32(label), string(data))
+
+    # -- key exchange
+
+    def _send_kexinit(self) -> None:
+        if self.is_server() and not self._session_id and not self._client_kexinit:
+            # Which ciphers to offer depends on what the client offers: see `offer_to`.
+            self._kexinit_timer = self._loop.call_later(KEXINIT_PATIENCE, self._offer, ())
+            return
+        super()._send_kexinit()
+
+    def _offer(self, client: tuple[str, ...]) -> None:
+        """B's first KEXINIT, once it is known what the client offers, or it has kept silent."""
+        if self._kexinit_timer is None or not self.alive:
+            return
+        self._kexinit_timer.cancel()
+        self._kexinit_timer = None
+        ours = tuple(name.decode() for name in self._enc_algs)
+        self._enc_algs = [
+            name.encode() for name in (algorithms.offer_to(client, ours) if client else ours)
+        ]
+        super()._send_kexinit()
+
+    async def _kexinit_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        if self._kexinit_timer is not None:
+            peek = SSHPacket(packet.get_full_payload())
+            peek.get_bytes(1 + 16)  # The message number and the cookie.
+            peek.get_namelist()
+            peek.get_namelist()
+            self._offer(tuple(name.decode("ascii", "replace") for name in peek.get_namelist()))
+        await SSHConnection._process_kexinit(self, pkttype, pktid, packet)
+
+    def _global_request_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        if len(self._global_request_queue) >= MAX_GLOBAL_REQUESTS:
+            raise asyncssh.ProtocolError("Too many global requests at once")
+        SSHConnection._process_global_request(self, pkttype, pktid, packet)
+
+    _packet_handlers = {  # noqa: RUF012  # asyncssh's own, with two of ours
+        **SSHConnection._packet_handlers,
+        MSG_KEXINIT: _kexinit_received,
+        MSG_GLOBAL_REQUEST: _global_request_received,
+    }
+
+    # -- keepalive: a clock that is read, not a timer that is made anew for each packet
+
+    def _reset_keepalive_timer(self) -> None:
+        self._heard = self._loop.time()
+
+    def _keepalive_timer_callback(self) -> None:
+        silence = self._loop.time() - self._heard
+        interval = float(self._keepalive_interval or 0)
+        if silence < interval:
+            self._keepalive_count = 0
+            self._keepalive_timer = self._loop.call_later(
+                interval - silence, self._keepalive_timer_callback
+            )
+            return
+        super()._keepalive_timer_callback()
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        if self._kexinit_timer is not None:
+            self._kexinit_timer.cancel()
+            self._kexinit_timer = None
+        super()._cleanup(exc)
+        self.closed()
+
+
+def _tcpip(packet: SSHPacket) -> tuple[str, int, str, int]:
+    """The fields of `direct-tcpip` and `forwarded-tcpip` (RFC 4254 §7.2)."""
+    host = _text(packet)
+    port = packet.get_uint32()
+    origin_host = _text(packet)
+    origin_port = packet.get_uint32()
+    packet.check_end()
+    return host, port, origin_host, origin_port
+
+
+def _text(packet: SSHPacket) -> str:
+    try:
+        return packet.get_string().decode()
+    except UnicodeDecodeError:
+        raise asyncssh.ProtocolError("a name that is not UTF-8") from None
+
+
+Opened = tuple[Any, Any]
+"""What asyncssh wants of a channel open: the channel's handler and a session, ours is None."""
+
+
+class FastServerConnection(FastConnection, SSHServerConnection):
+    """B's side of a leg: what the client asks for arrives at the methods without underscore."""
+
+    def direct_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
+        """A wants a stream to `host:port`. Returns the channel's handler, or raises
+        `asyncssh.ChannelOpenError`."""
+        raise NotImplementedError
+
+    async def tcpip_forward(self, host: str, port: int) -> int | None:
+        """C wants to publish `host:port`. Returns the port, or None to refuse."""
+        raise NotImplementedError
+
+    def cancel_tcpip_forward(self, host: str, port: int) -> bool:
+        """C withdraws `host:port`. Returns whether it was published."""
+        raise NotImplementedError
+
+    def refused(self, what: str) -> None:
+        """The client asked for something that a relay does not give."""
+        raise NotImplementedError
+
+    def signature_refused(self, algorithm: str) -> None:
+        """The client signed with an algorithm that is not accepted."""
+        raise NotImplementedError
+
+    async def validate_certificate(self, username: str, certificate: Any) -> Any:
+        """The key of a user certificate that is accepted, or None."""
+        raise NotImplementedError
+
+    async def reload_config(self) -> None:
+        """asyncssh reads its configuration anew for each user; there is none."""
+
+    def _prohibit(self, what: str) -> Opened:
+        self.refused(what)
+        raise asyncssh.ChannelOpenError(
+            asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"this relay gives no {what}"
+        )
+
+    def _process_session_open(self, packet: SSHPacket) -> Opened:
+        return self._prohibit("session (shell, command or subsystem); use ssh -N")
+
+    def _process_tun_at_openssh_dot_com_open(self, packet: SSHPacket) -> Opened:
+        return self._prohibit("tun device")
+
+    def _process_direct_streamlocal_at_openssh_dot_com_open(self, packet: SSHPacket) -> Opened:
+        return self._prohibit("unix socket")
+
+    def _process_direct_tcpip_open(self, packet: SSHPacket) -> Opened:
+        return self.direct_tcpip(*_tcpip(packet)), None
+
+    def _process_streamlocal_forward_at_openssh_dot_com_global_request(
+        self, packet: SSHPacket
+    ) -> None:
+        self.refused("unix socket forwarding")
+        self._report_global_response(False)
+
+    def _process_tcpip_forward_global_request(self, packet: SSHPacket) -> None:
+        host, port = _text(packet), packet.get_uint32()
+        packet.check_end()
+        self.create_task(self._forward(host, port))
+
+    async def _forward(self, host: str, port: int) -> None:
+        granted = await self.tcpip_forward(host, port)
+        if granted is None:
+            self._report_global_response(False)
+        else:
+            # RFC 4254 §7.1: the port is told only where the client left it to us.
+            self._report_global_response(uint32(granted) if port == 0 else True)
+
+    def _process_cancel_tcpip_forward_global_request(self, packet: SSHPacket) -> None:
+        host, port = _text(packet), packet.get_uint32()
+        packet.check_end()
+        self._report_global_response(self.cancel_tcpip_forward(host, port))
+
+    async def _validate_openssh_certificate(self, username: str, cert: Any) -> Any:
+        return await self.validate_certificate(username, cert)
+
+    async def validate_public_key(
+        self, username: str, key_data: bytes, msg: bytes, signature: bytes
+    ) -> bool:
+        """asyncssh verifies whatever algorithm the signature names; ours must be among those
+        that we announce (RFC 8332 §3: SHA-1 is not)."""
+        if msg:
+            algorithm = SSHPacket(signature).get_string()
+            if algorithm not in self._sig_algs:
+                self.signature_refused(algorithm.decode("ascii", "replace"))
+                return False
+        return await super().validate_public_key(username, key_data, msg, signature)
+
+    def permits_forwarding_by_certificate(self) -> bool:
+        """`permit-port-forwarding` of the certificate, if the client came with one."""
+        return self.check_certificate_permission("port-forwarding")
+
+    def set_certificate_options(self, options: Any) -> None:
+        """What the certificate says, for `permits_forwarding_by_certificate`."""
+        self._cert_options = options
+
+
+class FastClientConnection(FastConnection, SSHClientConnection):
+    """A's or C's side of a leg."""
+
+    def forwarded_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
+        """B passes on a stream for the service `host:port`. Returns the channel's handler, or
+        raises `asyncssh.ChannelOpenError`."""
+        raise NotImplementedError
+
+    def _process_forwarded_tcpip_open(self, packet: SSHPacket) -> Opened:
+        return self.forwarded_tcpip(*_tcpip(packet)), None
+
+    async def global_request(self, name: bytes, fields: bytes) -> bytes | None:
+        """Ask B; returns the answer's fields, or None if it refused (RFC 4254 §4)."""
+        kind, packet = await self._make_global_request(name, fields)
+        return packet.get_remaining_payload() if kind == MSG_REQUEST_SUCCESS else None

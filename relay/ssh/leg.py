@@ -1,0 +1,334 @@
+"""The data path of a leg: opened, relabelled and sealed in place.
+
+Per packet one receive, one open, one seal, one send. `received` is the loop over what a receive
+brought; `forward` is where a packet goes out. A packet for a leg that can send goes straight into
+its output, in the memory in which it came. While the leg's socket is full, or the leg changes its
+keys, packets are copied out and wait in the leg's `FairQueue`, and leave in turn.
+
+    Stream ─received─► Leg ─data─► ChannelHandler ─forward─► Leg ─flush─► Stream
+                         └─ everything else ─► asyncssh ─write─┘
+
+What is sealed is sent in the order in which it was sealed: the cipher's counter is the packet's
+place in the stream. So only what the socket is about to take is sealed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import asyncssh
+
+from relay.errors import LegLost, ProtocolViolation
+from relay.policy.limits import FLUSH_SIZE, OUTPUT_PER_LEG, WAITING_PER_LEG, WAITING_PER_PROCESS
+from relay.ssh.handler import ChannelHandler
+from relay.ssh.internals import FastConnection
+from relay.ssh.stream import MAX_IOVECS, Buffer, Flusher, Stream
+from relay.wire.channel import Channel
+from relay.wire.numbers import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_WINDOW_ADJUST,
+)
+from relay.wire.packet import (
+    DATA_OFFSET,
+    LABEL_OFFSET,
+    LENGTH_SIZE,
+    OVERHEAD,
+    PAYLOAD_OFFSET,
+    check_length,
+    data_size,
+    frame,
+    payload_end,
+    read_label_and_size,
+    read_length,
+    write_label,
+)
+from relay.wire.queue import FairQueue
+
+if TYPE_CHECKING:
+    import socket
+
+
+class Waiter(Protocol):
+    """Somebody who stopped because a leg was full."""
+
+    def leg_has_room(self, leg: Leg) -> None: ...
+
+
+class Leg(FastConnection):
+    """One SSH connection and the traffic on it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.flusher = Flusher.of(self._loop)
+        self.stream: Stream | None = None
+        # Sealed packets in their order that the socket has not taken, and their bytes. Until the
+        # end of the batch they may lie in the receive buffer of the leg that they came from.
+        self._output: list[Buffer] = []
+        self._output_size = 0
+        # The socket took less than it was given: it is waited for, and `_output` holds nothing
+        # but memory of its own.
+        self._blocked = False
+        self._marked = False
+        # Unsealed packets that could not go at once.
+        self._queue: FairQueue[Channel] = FairQueue()
+        # Who is to be told when this leg has room again, in the order in which they came.
+        self._waiters: dict[Waiter, None] = {}
+
+    # -- its life
+
+    def attach(self, sock: socket.socket) -> None:
+        """Start the SSH protocol on a connected socket, which is the leg's from now on."""
+        self.stream = Stream(self._loop, sock, self)
+        self.connection_made(self.stream)
+        self.stream.start()
+
+    def stream_lost(self, error: Exception | None) -> None:
+        """The socket is at its end, or broke."""
+        if self.alive:
+            reason = f"connection lost: {error.strerror}" if isinstance(error, OSError) else ""
+            self.connection_lost(LegLost(reason or "connection closed by the other side"))
+
+    def closed(self) -> None:
+        self.flusher.waiting -= self._queue.waiting
+        self._queue = FairQueue()
+        self._wake()
+
+    # -- in
+
+    def received(self, view: memoryview, start: int, end: int) -> int:
+        """Use the whole packets in `view[start:end]`; returns where the first unused byte is."""
+        self._reset_keepalive_timer()
+        try:
+            while start < end:
+                if self.opener is None:
+                    size = self.needed(view, start, end)
+                    if not size:
+                        break
+                    self.feed(bytes(view[start : start + size]))
+                    start += size
+                    if self._stopped():
+                        break
+                    continue
+                if end - start < LENGTH_SIZE:
+                    break
+                length = read_length(view, start)[0]
+                check_length(length)
+                size = length + OVERHEAD
+                if end - start < size:
+                    break
+                self.opener.open(view, start, length)
+                if not self._dispatch(view, start, length):
+                    packet = bytes(view[start : start + size])
+                    self.feed_opened(packet, packet[LENGTH_SIZE : LENGTH_SIZE + length])
+                    if self._stopped():
+                        start += size
+                        break
+                start += size
+            self.rekey_if_due()
+        except (ProtocolViolation, asyncssh.DisconnectError) as error:
+            self.fail(error)
+        except Exception:
+            self.internal_error()
+        return start if self.alive else end
+
+    def _stopped(self) -> bool:
+        """asyncssh has closed the connection, or takes nothing until a task of its is done."""
+        if self.waits and self.stream is not None:
+            self.stream.pause("asyncssh")
+            return True
+        return not self.alive
+
+    def _dispatch(self, view: memoryview, start: int, length: int) -> bool:
+        """Give an opened packet to the handler of its channel. False: it is asyncssh's."""
+        message = view[start + PAYLOAD_OFFSET]
+        if not MSG_CHANNEL_WINDOW_ADJUST <= message <= MSG_CHANNEL_CLOSE:
+            payload_end(view, start, length)  # asyncssh does not look at the padding.
+            return False
+        label = read_label_and_size(view, start + LABEL_OFFSET)[0]
+        handler = self.handlers.get(label)
+        if not isinstance(handler, ChannelHandler):
+            payload_end(view, start, length)
+            return False
+        if message == MSG_CHANNEL_DATA:
+            handler.data(view, start, length)
+        elif not self._dispatch_control(handler, message, view, start, length):
+            return False
+        self.received_fast(length + OVERHEAD)
+        return True
+
+    def _dispatch_control(
+        self, handler: ChannelHandler, message: int, view: memoryview, start: int, length: int
+    ) -> bool:
+        size = payload_end(view, start, length) - start - LABEL_OFFSET
+        if message == MSG_CHANNEL_WINDOW_ADJUST and size == 8:
+            handler.window_adjust(read_label_and_size(view, start + LABEL_OFFSET)[1])
+        elif message == MSG_CHANNEL_EOF and size == 4:
+            handler.eof()
+        elif message == MSG_CHANNEL_CLOSE and size == 4:
+            handler.peer_closed()
+        else:
+            return False
+        return True
+
+    def input_resumed(self) -> None:
+        if self.stream is not None and self.alive:
+            self.stream.resume("asyncssh")
+
+    # -- out
+
+    @property
+    def has_room(self) -> bool:
+        """A data packet would leave at once: nothing waits, and keys are not being changed."""
+        return not self._blocked and not self._queue and self.can_send
+
+    def forward(
+        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg | None
+    ) -> None:
+        """Send the opened data packet at `start` on `channel` of this leg.
+
+        Without `source` the caller must have asked `has_room`, and must flush before it uses the
+        memory again. `source` is the leg that the packet came from: it is paused while too much
+        waits here, and flushes at the end of its batch.
+        """
+        if not self.has_room:
+            self._enqueue(view, start, length, channel, source)
+        elif self.sealer is None:
+            size = data_size(view, start, length)
+            data = bytes(view[start + DATA_OFFSET : start + DATA_OFFSET + size])
+            self.send_data_slowly(channel.remote_id, data)
+        else:
+            write_label(view, start + LABEL_OFFSET, channel.remote_id)
+            self.sealer.seal(view, start, length)
+            size = length + OVERHEAD
+            self.sent_fast(size)
+            self.write(view[start : start + size])
+
+    def send_on_channel(self, channel: Channel, payload: bytes) -> None:
+        """Send a control message behind the data that waits for its channel."""
+        if self._queue.holds(channel):
+            self._hold(channel, frame(payload))
+        else:
+            self.send_payload(payload)
+
+    def send_payload(self, payload: bytes) -> None:
+        """Send a message now, or after the key exchange under way."""
+        self.send_packet(payload[0], payload[1:])
+
+    def cut(self, channel: Channel) -> bool:
+        """Throw away what waits for `channel`; was there anything?"""
+        size = self._queue.drop(channel)
+        self.flusher.waiting -= size
+        return size > 0
+
+    def write(self, data: Buffer) -> None:
+        self._output.append(data)
+        self._output_size += len(data)
+        if self._blocked:
+            if self._output_size > OUTPUT_PER_LEG and self.stream is not None:
+                self.stream.pause(self)
+        elif self._output_size >= FLUSH_SIZE:
+            self.flush()
+        elif not self._marked:
+            self._marked = True
+            self.flusher.mark(self)
+
+    def flush(self) -> None:
+        """Send what is sealed, then what waits, for as long as the socket takes it."""
+        self._marked = False
+        self._send_output()
+        if self._queue:
+            self._send_queued()
+        if self._waiters and self.has_room:
+            self._wake()
+
+    def _send_output(self) -> None:
+        stream = self.stream
+        if stream is None:
+            return
+        output = self._output
+        while output:
+            self._blocked = False
+            sent = stream.send(output)
+            self._output_size -= sent
+            if not _take(output, sent):
+                continue
+            # Its memory may be used again by whoever it belongs to.
+            output[:] = [bytes(data) if isinstance(data, memoryview) else data for data in output]
+            self._blocked = True
+            stream.await_room()
+            return
+        self._blocked = False
+        stream.resume(self)
+
+    def keys_changed(self) -> None:
+        self.flusher.mark(self)
+
+    # -- what waits
+
+    def _enqueue(
+        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg | None
+    ) -> None:
+        self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
+        full = self._queue.waiting > WAITING_PER_LEG or self.flusher.waiting > WAITING_PER_PROCESS
+        if full and source is not None and source.stream is not None:
+            source.stream.pause(self)
+            self._waiters[source] = None
+
+    def _hold(self, channel: Channel, packet: bytearray) -> None:
+        self._queue.push(channel, packet)
+        self.flusher.waiting += len(packet)
+
+    def _send_queued(self) -> None:
+        queue = self._queue
+        while queue and not self._blocked and self.can_send and self.alive:
+            channel, packet = queue.pop()
+            self.flusher.waiting -= len(packet)
+            self._send_waited(channel, packet)
+            if self._output_size >= FLUSH_SIZE or not queue:
+                self._send_output()
+
+    def _send_waited(self, channel: Channel, packet: bytearray) -> None:
+        length = len(packet) - OVERHEAD
+        if packet[PAYLOAD_OFFSET] == MSG_CHANNEL_DATA:
+            write_label(packet, LABEL_OFFSET, channel.remote_id)
+        if self.sealer is not None:
+            self.sealer.seal(memoryview(packet), 0, length)
+            self.sent_fast(len(packet))
+            self.write(packet)
+            return
+        end = payload_end(packet, 0, length)
+        self.send_payload(bytes(packet[PAYLOAD_OFFSET:end]))
+
+    def await_room(self, waiter: Waiter) -> None:
+        """Tell `waiter` once when the leg has room again."""
+        self._waiters[waiter] = None
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            waiter.leg_has_room(self)
+
+    def leg_has_room(self, leg: Leg) -> None:
+        """A leg that this one feeds has room again."""
+        if self.stream is not None:
+            self.stream.resume(leg)
+
+
+def _take(output: list[Buffer], sent: int) -> bool:
+    """Remove `sent` bytes from the front of `output`; returns whether the front was cut short
+    there, so that the socket is full. (sendmsg takes only so many buffers at once.)"""
+    count = 0
+    for data in output:
+        if sent < len(data):
+            break
+        sent -= len(data)
+        count += 1
+    del output[:count]
+    if not output:
+        return False
+    if sent:
+        output[0] = memoryview(output[0])[sent:]
+        return True
+    return count < MAX_IOVECS

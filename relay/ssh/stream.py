@@ -1,0 +1,254 @@
+"""The socket of a leg: bytes in a reusable buffer on one side, sealed packets out on the other.
+
+A leg reads through a `Stream` and writes through it; the legs of one event loop share a `Pool`
+of receive buffers and a `Flusher`. Asyncio's callbacks only: this is the hot path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Protocol
+from weakref import WeakKeyDictionary
+
+from relay.policy.limits import RECEIVE_BUFFER, SCRATCH
+
+MAX_IOVECS: Final = 512
+"""Buffers in one sendmsg. Linux takes 1,024 (IOV_MAX); half is as fast."""
+
+IDLE_BUFFERS: Final = 4
+"""Receive buffers that are kept though nobody uses them. A buffer is in use only while a leg
+holds part of a packet, so a few serve any number of legs."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Reader(Protocol):
+    """What a stream feeds: a leg."""
+
+    def received(self, view: memoryview, start: int, end: int) -> int:
+        """Use whole packets of `view[start:end]` and return where the first unused byte is."""
+
+    def flush(self) -> None:
+        """The socket takes bytes again."""
+
+    def stream_lost(self, error: Exception | None) -> None:
+        """The socket is at its end, or broke."""
+
+
+class Pool:
+    """Receive buffers to borrow."""
+
+    def __init__(self) -> None:
+        self._idle: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        return self._idle.pop() if self._idle else memoryview(bytearray(RECEIVE_BUFFER))
+
+    def give(self, buffer: memoryview) -> None:
+        if len(self._idle) < IDLE_BUFFERS:
+            self._idle.append(buffer)
+
+
+class Flushable(Protocol):
+    def flush(self) -> None: ...
+
+
+class Flusher:
+    """The legs that have sealed packets to send. One batch of input is one batch of output:
+    neighbouring packets for one leg leave in one send, at the end of the batch."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._dirty: list[Flushable] = []
+        self._scheduled = False
+        self.pool = Pool()
+        # Bytes that wait in the queues of all legs together; the legs keep it.
+        self.waiting = 0
+        # Where endpoints read what they send; free again after each flush.
+        self.scratch = memoryview(bytearray(SCRATCH))
+
+    def mark(self, leg: Flushable) -> None:
+        """`leg` has something to send; it is flushed at the end of the batch, or soon."""
+        self._dirty.append(leg)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._scheduled_flush)
+
+    def flush(self) -> None:
+        """Send everything now."""
+        while self._dirty:
+            dirty, self._dirty = self._dirty, []
+            for leg in dirty:
+                leg.flush()
+
+    def _scheduled_flush(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Flusher]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> Flusher:
+        """The one that the legs of `loop` share."""
+        flusher = cls._of_loop.get(loop)
+        if flusher is None:
+            flusher = cls._of_loop[loop] = cls(loop)
+        return flusher
+
+
+class Stream(asyncio.Transport):
+    """A non-blocking stream socket and the leg on it. It is the leg's `asyncio.Transport` too,
+    as far as asyncssh needs one."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, reader: Reader
+    ) -> None:
+        super().__init__()
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._loop = loop
+        self._sock = sock
+        self._reader = reader
+        self._pool = Flusher.of(loop).pool
+        # The borrowed buffer and the bytes in it that the leg has not used; None: no such byte.
+        self._buffer: memoryview | None = None
+        self._start = 0
+        self._end = 0
+        # Why the socket is not read; it is read exactly when this is empty and it is open.
+        self._pauses: set[object] = set()
+        self._reading = False
+        self._writing = False
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._set_reading()
+
+    # -- in
+
+    def pause(self, reason: object) -> None:
+        """Read no further until `resume` is called with every reason that was given."""
+        self._pauses.add(reason)
+        self._set_reading()
+
+    def resume(self, reason: object) -> None:
+        """Take back a reason; goes on with what is in the buffer, then with the socket."""
+        if reason not in self._pauses:
+            return
+        self._pauses.discard(reason)
+        if not self._pauses and not self._closed:
+            if self._buffer is not None:
+                self._loop.call_soon(self._use_buffered)
+            self._set_reading()
+
+    def _set_reading(self) -> None:
+        wanted = not self._pauses and not self._closed
+        if wanted and not self._reading:
+            self._loop.add_reader(self._sock, self._readable)
+        elif not wanted and self._reading:
+            self._loop.remove_reader(self._sock)
+        self._reading = wanted
+
+    def _readable(self) -> None:
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = self._pool.take()
+            self._start = self._end = 0
+        try:
+            size = self._sock.recv_into(buffer[self._end :])
+        except (BlockingIOError, InterruptedError):
+            size = -1
+        except OSError as error:
+            self._reader.stream_lost(error)
+            return
+        if size == 0:
+            self._reader.stream_lost(None)
+            return
+        if size > 0:
+            self._end += size
+        self._use()
+
+    def _use_buffered(self) -> None:
+        if self._buffer is not None and not self._pauses and not self._closed:
+            self._use()
+
+    def _use(self) -> None:
+        buffer = self._buffer
+        assert buffer is not None
+        start = self._reader.received(buffer, self._start, self._end)
+        Flusher.of(self._loop).flush()  # What is to be sent may still lie in this buffer.
+        end = self._end
+        if start == end or self._closed:
+            self._buffer = None
+            self._pool.give(buffer)
+        elif end == len(buffer) or start > len(buffer) // 2:
+            # No packet is longer than half the buffer, so there is room for the rest of it.
+            buffer[: end - start] = buffer[start:end]
+            self._start, self._end = 0, end - start
+        else:
+            self._start = start
+
+    # -- out
+
+    def send(self, buffers: list[Buffer]) -> int:
+        """Give the socket what it takes now; returns how many bytes that was. If it was not
+        all, the leg's `flush` is called when there is room."""
+        if self._closed:
+            return sum(map(len, buffers))  # Nobody will read it: as good as sent.
+        sent = 0
+        try:
+            if len(buffers) == 1:
+                sent = self._sock.send(buffers[0])
+            else:
+                sent = self._sock.sendmsg(buffers[:MAX_IOVECS])
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            # Told later: the caller is in the middle of something.
+            self._loop.call_soon(self._reader.stream_lost, error)
+            return sum(map(len, buffers))
+        return sent
+
+    def await_room(self) -> None:
+        """Call the leg's `flush` when the socket takes bytes again."""
+        if not self._writing and not self._closed:
+            self._writing = True
+            self._loop.add_writer(self._sock, self._writable)
+
+    def _writable(self) -> None:
+        self._writing = False
+        self._loop.remove_writer(self._sock)
+        self._reader.flush()
+
+    # -- the rest of an asyncio.Transport
+
+    def abort(self) -> None:
+        """Close the socket; what it has taken is still sent."""
+        if self._closed:
+            return
+        self._reader.flush()  # A DISCONNECT may be waiting: a last try.
+        self._closed = True
+        self._set_reading()
+        if self._writing:
+            self._loop.remove_writer(self._sock)
+        self._sock.close()
+
+    def close(self) -> None:
+        self.abort()
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        lookups: dict[str, Callable[[], Any]] = {
+            "socket": lambda: self._sock,
+            "sockname": self._sock.getsockname,
+            "peername": self._sock.getpeername,
+        }
+        try:
+            return lookups[name]() if name in lookups else default
+        except OSError:
+            return default
