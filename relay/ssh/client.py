@@ -38,6 +38,8 @@ class ClientLeg(Leg, FastClientConnection):
         # Set when the leg is gone, with the reason in `error`.
         self.down = anyio.Event()
         self.error: Exception | None = None
+        # Why the host key was not accepted, if it was not.
+        self.refusal: RelayError | None = None
 
     def forwarded_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
         if self.stream_handler is None:
@@ -68,11 +70,19 @@ class Owner(asyncssh.SSHClient):
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        self._verifier.verify(host, addr, port, key)
-        return True
+        return self._accepts(lambda: self._verifier.verify(host, addr, port, key))
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        self._verifier.verify_ca(host, addr, port, key)
+        return self._accepts(lambda: self._verifier.verify_ca(host, addr, port, key))
+
+    def _accepts(self, verify: Callable[[], None]) -> bool:
+        """asyncssh wants yes or no; the reason is kept for `connect` to raise."""
+        assert self._leg is not None
+        try:
+            verify()
+        except RelayError as error:
+            self._leg.refusal = error
+            return False
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -100,7 +110,7 @@ async def connect(config: ClientConfig, log: EventLog) -> ClientLeg:
     except BaseException as error:
         leg.abort()
         if isinstance(error, Exception):
-            raise explain(error, config) from None
+            raise leg.refusal or explain(error, config) from None
         raise
     log.debug(
         "leg up", "connected to {where} ({version}, {cipher})",
@@ -138,8 +148,8 @@ def client_options(
         host=config.host,
         port=config.port,
         username=config.user,
-        # Empty, so that every key is put to our verifier.
-        known_hosts=lambda host, addr, port: ([], [], []),
+        # Only what is revoked, so that every other key is put to our verifier.
+        known_hosts=verifier.revocations,
         server_host_key_algs=verifier.preferred_algorithms(),
         preferred_auth="publickey",
         login_timeout=LOGIN_TIMEOUT,
