@@ -1,0 +1,70 @@
+"""The load at A: what a client of the chain does, timed. The other end is `service`."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+
+from benchmarks import service
+from benchmarks.errors import BrokenError
+
+STALL_SECONDS = 30
+"""A stream on which nothing moves for so long is broken."""
+
+
+def connect(port: int) -> socket.socket:
+    """Open a stream at A.
+
+    The kernel keeps the time limit: Python's own would cost a poll() for each send and receive.
+    """
+    stream = socket.create_connection(("127.0.0.1", port))
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    stream.settimeout(None)
+    limit = struct.pack("@ll", STALL_SECONDS, 0)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    return stream
+
+
+def download(stream: socket.socket, size: int) -> float:
+    """C→A: seconds from asking for the first byte to receiving the last."""
+    _command(stream, b"download %d\n" % size)
+    start = time.perf_counter()
+    stream.sendall(b"\n")
+    received = service.receive(stream, size)
+    seconds = time.perf_counter() - start
+    if received != size:
+        raise BrokenError(f"{received} of {size} bytes came through")
+    return seconds
+
+
+def upload(stream: socket.socket, size: int) -> float:
+    """A→C: seconds from sending the first byte to C's word that the last has arrived."""
+    _command(stream, b"upload %d\n" % size)
+    start = time.perf_counter()
+    service.send(stream, size)
+    answer = service.read_line(stream)
+    seconds = time.perf_counter() - start
+    if answer != b"%d\n" % size:
+        raise BrokenError(f"of {size} bytes the service counted {answer!r}")
+    return seconds
+
+
+def echo(stream: socket.socket, data: bytes) -> bytes:
+    """Send a little and receive as much."""
+    stream.sendall(b"echo\n" + data)
+    reply = b""
+    while len(reply) < len(data):
+        part = stream.recv(len(data) - len(reply))
+        if not part:
+            break
+        reply += part
+    return reply
+
+
+def _command(stream: socket.socket, line: bytes) -> None:
+    stream.sendall(line)
+    answer = service.read_line(stream)
+    if answer != service.READY:
+        raise BrokenError(f"the service did not answer {line!r}")

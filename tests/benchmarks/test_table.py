@@ -1,0 +1,72 @@
+"""Reports as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import table
+from benchmarks.report import Report, Result
+
+
+def make_report(relay: float, *, part: str = "throughput", cpu: str = "Z80") -> Report:
+    result = Result(part, "one stream", ["openssh", "plain"], notes=["plain is left out"])
+    for sample in (relay - 1, relay, relay + 1):
+        result.add("download, MiB/s", "relay", sample)
+    result.add("download, MiB/s", "openssh", 500.0)
+    return Report("2030-01-02", {"cpu": cpu}, {"python": "3.11"}, [result])
+
+
+def test_columns_are_aligned_and_a_heading_widens_none() -> None:
+    rows = [["", "median"], ["a heading that is longer than all"], ["one", "1"], ["three", "1000"]]
+    assert table.align(rows).splitlines() == [
+        "       median",
+        "a heading that is longer than all",
+        "one         1",
+        "three    1000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234.5, "1234"), (99.94, "99.9"), (9.876, "9.88"), (0.33333, "0.333"), (0.0, "0.000")],
+)
+def test_numbers_show_three_digits(value: float, text: str) -> None:
+    assert table.number(value) == text
+
+
+def test_a_run_shows_medians_spread_ratios_and_notes() -> None:
+    lines = table.show(make_report(850.0)).splitlines()
+    assert lines == [
+        "date: 2030-01-02",
+        "cpu: Z80",
+        "python: 3.11",
+        "",
+        "throughput: one stream",
+        "",
+        "           median  lowest  highest  vs openssh  vs plain",
+        "download, MiB/s",
+        "  relay       850     849      851       1.70x         -",
+        "  openssh     500     500      500       1.00x         -",
+        "plain is left out",
+    ]
+
+
+def test_two_runs_are_compared_row_by_row() -> None:
+    text = table.compare(make_report(800.0), make_report(1000.0))
+    assert text.splitlines()[-4:] == [
+        "           old   new  new / old",
+        "throughput: download, MiB/s",
+        "  relay    800  1000      1.25x",
+        "  openssh  500   500      1.00x",
+    ]
+
+
+def test_what_only_one_run_has_is_left_out() -> None:
+    text = table.compare(make_report(800.0), make_report(800.0, part="latency"))
+    assert "latency" not in text
+    assert "throughput" not in text
+
+
+def test_runs_of_different_machines_are_told_apart() -> None:
+    text = table.compare(make_report(800.0), make_report(800.0, cpu="6502"))
+    assert text.splitlines()[-1].startswith("The two runs are from different machines")

@@ -1,0 +1,75 @@
+"""The part as a whole, on the chain that needs nothing installed. No figure is judged."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from benchmarks import load, service
+from benchmarks.__main__ import main
+from benchmarks.chains import PLAIN
+from benchmarks.context import Context, Settings, Standing
+from benchmarks.errors import BrokenError
+from benchmarks.parts import throughput
+
+
+def test_each_round_begins_with_another_chain() -> None:
+    orders = [throughput.rotated("abc", number) for number in range(4)]
+    assert ["".join(order) for order in orders] == ["abc", "bca", "cab", "abc"]
+    assert throughput.rotated([], 1) == []
+
+
+def test_every_measure_gets_a_sample_a_round() -> None:
+    context = Context(Settings(rounds=2, size_mib=1, only=(PLAIN,)))
+    result = throughput.run(context)
+    assert result.measures() == [
+        "download C→A, MiB/s",
+        "upload A→C, MiB/s",
+        "CPU on B, s/GB",
+        "CPU on A, s/GB",
+        "CPU on C, s/GB",
+    ]
+    assert all(row.chain == PLAIN and len(row.samples) == 2 for row in result.series)
+    assert all(row.lowest > 0 for row in result.series)
+    assert not context.failed
+
+
+@pytest.mark.parametrize("transfer", [load.download, load.upload])
+def test_a_stream_that_ends_early_is_no_result(transfer: object) -> None:
+    near, far = socket.socketpair()
+
+    def half_a_service() -> None:
+        with far:
+            service.read_line(far)
+            far.sendall(service.READY)
+            far.recv(1)
+
+    thread = threading.Thread(target=half_a_service)
+    thread.start()
+    with near, pytest.raises((BrokenError, OSError)):
+        transfer(near, 64 << 20)  # type: ignore[operator]
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["--rounds", "0"], ["throughput", "--chain", "pigeon"], ["compare"]]
+)
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: python -m benchmarks" in capsys.readouterr().err
+
+
+def test_what_breaks_a_chain_is_told_with_its_name() -> None:
+    context = Context(Settings(rounds=1, size_mib=1))
+    with context.chains({PLAIN: throughput.CHAINS[PLAIN]}) as standing:
+        assert isinstance(standing, Standing)
+        standing.chains[PLAIN].b.stop()
+        with (
+            pytest.raises(BrokenError, match="plain tcp broke under load"),
+            standing.using(PLAIN) as chain,
+        ):
+            load.download(chain.connect(), 1)
