@@ -25,11 +25,16 @@ OUTPUT_PER_LEG: Final = 1 * MIB
 """Sealed bytes that a leg's socket has not taken, before that leg itself is read no further: it
 asks faster than it listens."""
 
-FLUSH_SIZE: Final = 256 * KIB
-"""Sealed bytes that are gathered before they are sent: enough to make the system call cheap."""
+DEFERRED_PER_LEG: Final = 4096
+"""Messages that may wait for a leg's key exchange before the legs that cause them are read no
+further. A leg with a thousand busy streams has a few thousand window adjustments to send."""
 
-ENDPOINT_WINDOW: Final = 2 * MIB
-"""The window that an endpoint announces, which is OpenSSH's."""
+FLUSH_SIZE: Final = 512 * KIB
+"""Sealed bytes that are gathered before they are sent: one receive's worth leaves in one send."""
+
+ENDPOINT_WINDOW: Final = 4 * MIB
+"""The window that an endpoint announces. Measured on loopback: OpenSSH's 2 MiB leaves the three
+programs waiting for one another a tenth of the time."""
 
 LOCAL_BACKLOG: Final = 128
 """Connections that may wait to be accepted on a listening socket."""

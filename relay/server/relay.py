@@ -12,7 +12,7 @@ import asyncssh
 from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.authorized_keys import Entry, Refusal
-from relay.policy.forward import format_address
+from relay.policy.forward import MAX_PORT, format_address
 from relay.policy.limits import LOGIN_GRACE_TIME
 from relay.policy.services import Registry, Service, ServiceError, is_address
 from relay.server.config import ServerConfig
@@ -57,7 +57,11 @@ class Relay:
         leg = ServerLeg(asyncio.get_running_loop(), options)
         leg.introduce(self, address)
         self.legs.add(leg)
-        leg.attach(sock)
+        try:
+            leg.attach(sock)
+        except OSError:  # It was reset before it was accepted.
+            self.legs.discard(leg)
+            sock.close()
 
     def find_key(self, blob: bytes, address: str) -> Entry | Refusal:
         """The line of authorized_keys that admits this key now."""
@@ -102,6 +106,9 @@ class Relay:
         entry = leg.entry
         if entry is None or not entry.grant.may_publish(bind, port):
             self._refuse_service(leg, wanted, "its key may not publish it")
+            return None
+        if port > MAX_PORT:
+            self._refuse_service(leg, wanted, "there is no such port")
             return None
         listener: Listener | None = None
         try:

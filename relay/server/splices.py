@@ -96,6 +96,7 @@ class SplicedStream:
             leg, channel = self.ends[side].leg, self.splice.channels[side]
             if isinstance(command, Send):
                 leg.send_on_channel(channel, command.payload)
+                leg.throttle(self.ends[1 - side].leg)
             elif isinstance(command, Cut):
                 if leg.cut(channel) and command.last:
                     leg.send_payload(command.last)

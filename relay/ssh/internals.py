@@ -201,6 +201,11 @@ class FastConnection(SSHConnection):
         handler = self._recv_handler
         return handler not in (self._recv_version, self._recv_pkthdr, self._recv_packet)
 
+    @property
+    def deferred(self) -> int:
+        """Messages that wait for the end of a key exchange."""
+        return len(self._deferred_packets)
+
     def add_handler(self, handler: object) -> int:
         """Give a channel its number and an entry in the table."""
         return self.add_channel(cast(Any, handler))

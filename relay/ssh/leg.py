@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import asyncssh
 
 from relay.errors import LegLost, ProtocolViolation
-from relay.policy.limits import FLUSH_SIZE, OUTPUT_PER_LEG, WAITING_PER_LEG, WAITING_PER_PROCESS
+from relay.policy.limits import (
+    DEFERRED_PER_LEG,
+    FLUSH_SIZE,
+    OUTPUT_PER_LEG,
+    WAITING_PER_LEG,
+    WAITING_PER_PROCESS,
+)
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.internals import FastConnection
 from relay.ssh.stream import MAX_IOVECS, Buffer, Flusher, Stream
@@ -216,6 +222,17 @@ class Leg(FastConnection):
         """Send a message now, or after the key exchange under way."""
         self.send_packet(payload[0], payload[1:])
 
+    def throttle(self, source: Leg) -> None:
+        """Read no further from `source` while too much of what it causes waits here."""
+        waiting = self._output_size if self._blocked else 0
+        if waiting > OUTPUT_PER_LEG or self.deferred > DEFERRED_PER_LEG:
+            self._pause(source)
+
+    def _pause(self, source: Leg) -> None:
+        if source.stream is not None and self.alive:
+            source.stream.pause(self)
+            self._waiters[source] = None
+
     def cut(self, channel: Channel) -> bool:
         """Throw away what waits for `channel`; was there anything?"""
         size = self._queue.drop(channel)
@@ -272,9 +289,8 @@ class Leg(FastConnection):
     ) -> None:
         self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
         full = self._queue.waiting > WAITING_PER_LEG or self.flusher.waiting > WAITING_PER_PROCESS
-        if full and source is not None and source.stream is not None:
-            source.stream.pause(self)
-            self._waiters[source] = None
+        if full and source is not None:
+            self._pause(source)
 
     def _hold(self, channel: Channel, packet: bytearray) -> None:
         self._queue.push(channel, packet)

@@ -112,7 +112,8 @@ class Stream(asyncio.Transport):
         self._loop = loop
         self._sock = sock
         self._reader = reader
-        self._pool = Flusher.of(loop).pool
+        self._flusher = Flusher.of(loop)
+        self._pool = self._flusher.pool
         # The borrowed buffer and the bytes in it that the leg has not used; None: no such byte.
         self._buffer: memoryview | None = None
         self._start = 0
@@ -179,7 +180,7 @@ class Stream(asyncio.Transport):
         buffer = self._buffer
         assert buffer is not None
         start = self._reader.received(buffer, self._start, self._end)
-        Flusher.of(self._loop).flush()  # What is to be sent may still lie in this buffer.
+        self._flusher.flush()  # What is to be sent may still lie in this buffer.
         end = self._end
         if start == end or self._closed:
             self._buffer = None

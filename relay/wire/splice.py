@@ -74,14 +74,13 @@ Command = Send | Cut | Retire
 class Splice:
     """The state of one splice. Its methods take an event and return what is to be done."""
 
-    __slots__ = ("_lost", "_retired", "bytes_from", "channels")
+    __slots__ = ("_retired", "bytes_from", "channels")
 
     def __init__(self, opener_id: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN: its number, the window and packet size it announced."""
         # Bytes of data that came from each side.
         self.bytes_from = [0, 0]
         self._retired = [False, False]
-        self._lost = [False, False]
         opener, acceptor = Channel(), Channel()
         opener.remote_id = opener_id
         opener.send_window = acceptor.receive_window = window
@@ -117,7 +116,7 @@ class Splice:
         acceptor.opened(remote_id)
         acceptor.send_window = opener.receive_window = window
         acceptor.send_packet = opener.receive_packet = min(packet, MAX_PACKET)
-        if self._lost[Side.OPENER]:
+        if self._retired[Side.OPENER]:  # Its leg was lost meanwhile.
             return self._close(Side.ACCEPTOR)
         opener.opened(opener.remote_id)
         return [
@@ -135,7 +134,7 @@ class Splice:
         if acceptor.receiving is not Half.OPENING:
             raise ProtocolViolation(f"a failure of channel {acceptor.local_id}, which is open")
         commands: list[Command] = []
-        if not self._lost[Side.OPENER]:
+        if not self._retired[Side.OPENER]:
             commands.append(
                 Send(Side.OPENER, messages.open_failure(opener.remote_id, code, reason))
             )
@@ -183,7 +182,7 @@ class Splice:
 
     def lost(self, side: Side) -> list[Command]:
         """The leg of `side` is gone (rule 5)."""
-        self._lost[side] = True
+        self.channels[side].sending = Half.CLOSED  # Nothing goes there any more.
         other = _other(side)
         commands = self._retire(side)
         if self._retired[other]:
@@ -205,7 +204,7 @@ class Splice:
 
     def _send(self, side: Side, message: Message, build: Callable[[int], bytes]) -> list[Command]:
         channel = self.channels[side]
-        if self._lost[side] or not channel.sent(message):
+        if not channel.sent(message):
             return []
         return [Send(side, build(channel.remote_id))]
 
