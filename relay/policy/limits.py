@@ -36,6 +36,10 @@ ENDPOINT_WINDOW: Final = 4 * MIB
 """The window that an endpoint announces. Measured on loopback: OpenSSH's 2 MiB leaves the three
 programs waiting for one another a tenth of the time."""
 
+NESTED_WINDOW: Final = 16 * MIB
+"""The window of a channel that carries a session: what comes there is used at once, so it only has
+to be wider than what the streams inside may have under way."""
+
 LOCAL_BACKLOG: Final = 128
 """Connections that may wait to be accepted on a listening socket."""
 

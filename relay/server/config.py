@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-GatewayPorts = Literal["no", "yes", "clientspecified"]
+from relay.ssh.config import GatewayPorts
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from datetime import UTC, datetime
-from typing import Any
 
 import asyncssh
 
 from relay.errors import AddressError
 from relay.log import EventLog
-from relay.policy.authorized_keys import Entry, Refusal
 from relay.policy.forward import MAX_PORT, format_address
-from relay.policy.limits import LOGIN_GRACE_TIME
 from relay.policy.services import Registry, Service, ServiceError, is_address
 from relay.server.config import ServerConfig
-from relay.server.keyfile import KeyFile
-from relay.server.leg import Owner, ServerLeg
-from relay.server.listener import Listener
 from relay.server.splices import SplicedStream
-from relay.ssh.internals import common_options
+from relay.ssh.keyfile import KeyFile
+from relay.ssh.listener import Listener
+from relay.ssh.server import ServerLeg, server_options
 from relay.wire.messages import tcpip_fields
 
 
@@ -32,29 +27,21 @@ class Relay:
     ) -> None:
         self.config = config
         self.log = log
-        self._key_file = KeyFile(
-            config.authorized_keys or config.state_dir / "authorized_keys", log
-        )
-        self._key_file.keys()
+        path = config.authorized_keys or config.state_dir / "authorized_keys"
+        self.key_file = KeyFile(path, log)
+        self.key_file.keys()  # Its problems are told now, not at the first login.
         self._registry: Registry[ServerLeg] = Registry()
         self._listeners: dict[Service[ServerLeg], Listener] = {}
         # Every leg whose socket is open, logged in or not.
         self.legs: set[ServerLeg] = set()
-        self._options: dict[str, Any] = common_options(server=True, ciphers=config.ciphers) | {
-            "server_factory": Owner,
-            "server_host_keys": host_keys,
-            "server_version": "relay",
-            "login_timeout": LOGIN_GRACE_TIME,
-            "authorized_client_keys": None,
-            "agent_forwarding": False,
-        }
+        self._options = server_options(host_keys, config.ciphers)
 
     # -- legs
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A connection came: it is a leg once it has logged in."""
-        options = asyncssh.SSHServerConnectionOptions(**self._options)
-        leg = ServerLeg(asyncio.get_running_loop(), options)
+        leg = ServerLeg(asyncio.get_running_loop(), self._options)
+        leg.rekey_limit = self.config.rekey_limit
         leg.introduce(self, address)
         self.legs.add(leg)
         try:
@@ -62,16 +49,6 @@ class Relay:
         except OSError:  # It was reset before it was accepted.
             self.legs.discard(leg)
             sock.close()
-
-    def find_key(self, blob: bytes, address: str) -> Entry | Refusal:
-        """The line of authorized_keys that admits this key now."""
-        return self._key_file.keys().find(blob, address=address, now=datetime.now(UTC))
-
-    def find_ca(self, blob: bytes, address: str, principals: list[str]) -> Entry | Refusal:
-        """The `cert-authority` line that admits certificates of this signer now."""
-        return self._key_file.keys().find(
-            blob, address=address, now=datetime.now(UTC), ca=True, principals=principals
-        )
 
     def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""

@@ -6,9 +6,9 @@ import time
 
 from relay.log import EventLog
 from relay.policy.services import Service
-from relay.server.leg import ServerLeg
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
+from relay.ssh.server import ServerLeg
 from relay.wire.packet import data_size
 from relay.wire.splice import Cut, Retire, Send, Side, Splice
 

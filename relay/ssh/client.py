@@ -49,8 +49,13 @@ class ClientLeg(Leg, FastClientConnection):
         return self.stream_handler(host, port, origin_host, origin_port)
 
     async def publish(self, host: str, port: int) -> int | None:
-        """Ask B for `tcpip-forward` (RFC 4254 §7.1); returns the port, None if it refused."""
+        """Ask B for `tcpip-forward` (RFC 4254 §7.1); returns the port, None if it refused.
+
+        Raises `LegLost`.
+        """
         answer = await self.global_request(b"tcpip-forward", string(host) + uint32(port))
+        if not self.alive:
+            raise LegLost("the connection was lost")
         if answer is None:
             return None
         return int.from_bytes(answer[:4], "big") if port == 0 else port

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 StrictHostKeyChecking = Literal["yes", "accept-new", "no", "ask"]
+GatewayPorts = Literal["no", "yes", "clientspecified"]
 
 DEFAULT_PORT = 22
 

@@ -34,7 +34,7 @@ from relay.ssh.leg import Leg
 from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
-from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, data_size, frame_data
+from relay.wire.packet import DATA_OFFSET, data_size, frame_data
 
 GRANT_SIZE: Final = ENDPOINT_WINDOW // 4
 """Bytes delivered before the window is opened again: rarely enough to cost nothing, early enough
@@ -64,7 +64,7 @@ class Endpoint(ChannelHandler):
         self._delivered = 0
         self.channel.local_id = leg.add_handler(self)
         self.channel.receive_window = ENDPOINT_WINDOW
-        self.channel.receive_packet = MAX_DATA
+        self.channel.receive_packet = leg.max_data
 
     # -- how it begins
 
@@ -123,7 +123,7 @@ class Endpoint(ChannelHandler):
     def _opened(self, sender: int, window: int, packet: int) -> None:
         self.channel.opened(sender)
         self.channel.send_window = window
-        self.channel.send_packet = min(packet, MAX_DATA)
+        self.channel.send_packet = min(packet, self.leg.max_data)
 
     def _adopt(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -156,11 +156,11 @@ class Endpoint(ChannelHandler):
     def _readable(self) -> None:
         leg, channel, sock = self.leg, self.channel, self._sock
         scratch = leg.flusher.scratch
-        start = 0
+        start = leg.headroom
         while sock is not None and leg.has_room:
             room = min(channel.send_window, channel.send_packet)
             data = start + DATA_OFFSET
-            if room == 0 or data + room + TAIL_ROOM > len(scratch):
+            if room == 0 or data + room + leg.tailroom > len(scratch):
                 break
             try:
                 size = sock.recv_into(scratch[data : data + room])
@@ -178,7 +178,7 @@ class Endpoint(ChannelHandler):
             leg.forward(scratch, start, length, channel, None)
             if size < room:
                 break
-            start = data + size + TAIL_ROOM
+            start = data + size + leg.tailroom + leg.headroom
         leg.flusher.flush()
         self._read()
 

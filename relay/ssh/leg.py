@@ -40,8 +40,10 @@ from relay.wire.packet import (
     DATA_OFFSET,
     LABEL_OFFSET,
     LENGTH_SIZE,
+    MAX_DATA,
     OVERHEAD,
     PAYLOAD_OFFSET,
+    TAIL_ROOM,
     check_length,
     data_size,
     frame,
@@ -54,6 +56,8 @@ from relay.wire.queue import FairQueue
 
 if TYPE_CHECKING:
     import socket
+
+    from relay.ssh.nested import NestedStream
 
 
 class Waiter(Protocol):
@@ -68,7 +72,14 @@ class Leg(FastConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.flusher = Flusher.of(self._loop)
-        self.stream: Stream | None = None
+        self.stream: Stream | NestedStream | None = None
+        # The stream, when it is a channel of an outer leg.
+        self._nested: NestedStream | None = None
+        # What must be free in memory before and behind a packet that `forward` is given, for
+        # the headers and tags of outer legs; and the largest data in a packet of this leg.
+        self.headroom = 0
+        self.tailroom = TAIL_ROOM
+        self.max_data = MAX_DATA
         # Sealed packets in their order that the socket has not taken, and their bytes. Until the
         # end of the batch they may lie in the receive buffer of the leg that they came from.
         self._output: list[Buffer] = []
@@ -86,15 +97,29 @@ class Leg(FastConnection):
 
     def attach(self, sock: socket.socket) -> None:
         """Start the SSH protocol on a connected socket, which is the leg's from now on."""
-        self.stream = Stream(self._loop, sock, self)
-        self.connection_made(self.stream)
-        self.stream.start()
+        stream = self.stream = Stream(self._loop, sock, self)
+        self.connection_made(stream)
+        stream.start()
+
+    def attach_nested(self, stream: NestedStream) -> None:
+        """Start the SSH protocol on a channel of an outer leg."""
+        self.stream = self._nested = stream
+        self.headroom, self.tailroom = stream.headroom, stream.tailroom
+        self.max_data = stream.max_data
+        stream.attach(self)
+        self.connection_made(stream)
+        stream.start()
 
     def stream_lost(self, error: Exception | None) -> None:
         """The socket is at its end, or broke."""
-        if self.alive:
-            reason = f"connection lost: {error.strerror}" if isinstance(error, OSError) else ""
-            self.connection_lost(LegLost(reason or "connection closed by the other side"))
+        if not self.alive:
+            return
+        if isinstance(error, LegLost):
+            self.connection_lost(error)
+        elif isinstance(error, OSError):
+            self.connection_lost(LegLost(f"connection lost: {error.strerror or error}"))
+        else:
+            self.connection_lost(LegLost("connection closed by the other side"))
 
     def closed(self) -> None:
         self.flusher.waiting -= self._queue.waiting
@@ -187,7 +212,9 @@ class Leg(FastConnection):
     @property
     def has_room(self) -> bool:
         """A data packet would leave at once: nothing waits, and keys are not being changed."""
-        return not self._blocked and not self._queue and self.can_send
+        if self._blocked or self._queue or not self.can_send:
+            return False
+        return self._nested is None or self._nested.has_room
 
     def forward(
         self, view: memoryview, start: int, length: int, channel: Channel, source: Leg | None
@@ -209,6 +236,17 @@ class Leg(FastConnection):
             self.sealer.seal(view, start, length)
             size = length + OVERHEAD
             self.sent_fast(size)
+            if self._nested is None:
+                self.write(view[start : start + size])
+            else:
+                self._carry(view, start, size)
+
+    def _carry(self, view: memoryview, start: int, size: int) -> None:
+        """Send a sealed packet on the outer leg, in its memory if nothing is before it."""
+        assert self._nested is not None
+        if self._output:
+            self._send_output()
+        if self._output or not self._nested.carry(view, start, size):
             self.write(view[start : start + size])
 
     def send_on_channel(self, channel: Channel, payload: bytes) -> None:
@@ -320,6 +358,8 @@ class Leg(FastConnection):
     def await_room(self, waiter: Waiter) -> None:
         """Tell `waiter` once when the leg has room again."""
         self._waiters[waiter] = None
+        if self._nested is not None and not self._nested.has_room:
+            self._nested.await_room()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, {}

@@ -1,12 +1,14 @@
-"""authorized_keys as B reads it."""
+"""authorized_keys, as a server reads it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from relay.log import EventLog
 from relay.policy import authorized_keys
-from relay.policy.authorized_keys import AuthorizedKeys
+from relay.policy.authorized_keys import AuthorizedKeys, Entry, Refusal
 
 
 class KeyFile:
@@ -17,6 +19,16 @@ class KeyFile:
         self._log = log
         self._seen: tuple[int, ...] | None = None
         self._keys = AuthorizedKeys()
+
+    def find_key(self, blob: bytes, address: str) -> Entry | Refusal:
+        """The line that admits this key now."""
+        return self.keys().find(blob, address=address, now=datetime.now(UTC))
+
+    def find_ca(self, blob: bytes, address: str, principals: Sequence[str]) -> Entry | Refusal:
+        """The `cert-authority` line that admits certificates of this signer now."""
+        return self.keys().find(
+            blob, address=address, now=datetime.now(UTC), ca=True, principals=principals
+        )
 
     def keys(self) -> AuthorizedKeys:
         """What the file says now. A file that cannot be read admits nobody, and is reported."""

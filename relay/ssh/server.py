@@ -1,27 +1,56 @@
-"""B's leg: who is on it, what it may do, and what it asks for."""
+"""The serving side of a leg: who is on it, what it may do, and what it asks for.
+
+B serves so, and so does an agent that is an endpoint of its own. Who admits keys and what becomes
+of requests is the `Host`'s business.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import asyncssh
 
+from relay.log import EventLog
 from relay.policy.authorized_keys import Entry, Refusal, fingerprint
 from relay.policy.forward import format_address
-from relay.policy.limits import MAX_AUTH_TRIES
+from relay.policy.limits import LOGIN_GRACE_TIME, MAX_AUTH_TRIES
 from relay.policy.patterns import parse_ip
-from relay.ssh.internals import FastServerConnection
+from relay.ssh.internals import FastServerConnection, common_options
+from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
 
-if TYPE_CHECKING:
-    from relay.server.relay import Relay
+
+class Host(Protocol):
+    """What a serving leg belongs to: B's relay, or an agent's endpoint."""
+
+    log: EventLog
+    key_file: KeyFile
+
+    def leg_up(self, leg: ServerLeg) -> None:
+        """A client has logged in."""
+
+    def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
+        """A connection is gone, whether its client had logged in or not."""
+
+    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+        """`tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
+
+    def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
+        """`cancel-tcpip-forward`. Returns whether the service was this leg's."""
+
+    def open_stream(
+        self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
+    ) -> object:
+        """`direct-tcpip` (RFC 4254 §7.2). Returns the channel's handler, or raises
+        `asyncssh.ChannelOpenError`."""
 
 
 class ServerLeg(Leg, FastServerConnection):
-    """One client of B, an agent or a connect: which of the two shows by what it asks for."""
+    """One client, an agent or a connect: which of the two shows by what it asks for."""
 
-    relay: Relay
+    host: Host
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,24 +70,24 @@ class ServerLeg(Leg, FastServerConnection):
             return "nobody"
         return f"{fingerprint(self.entry.blob)} ({self.entry.comment or 'no comment'})"
 
-    def introduce(self, relay: Relay, address: tuple[str, int]) -> None:
-        """Whose leg it is and from where it came; before `attach`."""
-        self.relay = relay
-        self._peer_address = address[0]
-        self.peer = format_address(*address)
-        self.rekey_limit = relay.config.rekey_limit
+    def introduce(self, host: Host, address: tuple[str, int], peer: str = "") -> None:
+        """Whose leg it is and from where it came; before it is attached. `peer` names it in the
+        log where that is more than its address."""
+        self.host = host
+        self._from_address = address[0]
+        self.peer = peer or format_address(*address)
 
     # -- authentication
 
     def authenticate(self, key: asyncssh.SSHKey) -> bool:
         """Is this key authorized? Its signature is asyncssh's to verify."""
-        return self._admit(self.relay.find_key(key.public_data, self._peer_address), key)
+        return self._admit(self.host.key_file.find_key(key.public_data, self._from_address), key)
 
     async def validate_certificate(self, username: str, certificate: Any) -> Any:
         """RFC 4252 §7 with a certificate of OpenSSH's PROTOCOL.certkeys."""
         signer = certificate.signing_key
-        found = self.relay.find_ca(
-            signer.public_data, self._peer_address, list(certificate.principals)
+        found = self.host.key_file.find_ca(
+            signer.public_data, self._from_address, list(certificate.principals)
         )
         try:
             principal = "" if isinstance(found, Entry) and found.principals else username
@@ -66,8 +95,8 @@ class ServerLeg(Leg, FastServerConnection):
         except ValueError as error:
             found = Refusal(f"certificate: {error}")
         sources = certificate.options.get("source-address")
-        if sources and not any(_within(self._peer_address, network) for network in sources):
-            found = Refusal(f"certificate: not from {self._peer_address}")
+        if sources and not any(_within(self._from_address, network) for network in sources):
+            found = Refusal(f"certificate: not from {self._from_address}")
         if not self._admit(found, signer):
             return None
         self.set_certificate_options(certificate.options)
@@ -80,7 +109,7 @@ class ServerLeg(Leg, FastServerConnection):
         if isinstance(found, Entry):
             self.entry = found
             return True
-        self.relay.log.info(
+        self.host.log.info(
             "key refused",
             "{peer}: key {key} refused: {reason}",
             peer=self.peer,
@@ -90,7 +119,7 @@ class ServerLeg(Leg, FastServerConnection):
         return False
 
     def signature_refused(self, algorithm: str) -> None:
-        self.relay.log.info(
+        self.host.log.info(
             "signature refused",
             "{peer}: a signature with {algorithm} is not accepted",
             peer=self.peer,
@@ -108,22 +137,22 @@ class ServerLeg(Leg, FastServerConnection):
     # -- what it asks for
 
     def direct_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
-        return self.relay.open_stream(self, host, port, origin_host, origin_port)
+        return self.host.open_stream(self, host, port, origin_host, origin_port)
 
     async def tcpip_forward(self, host: str, port: int) -> int | None:
-        return self.relay.publish(self, host, port)
+        return self.host.publish(self, host, port)
 
     def cancel_tcpip_forward(self, host: str, port: int) -> bool:
-        return self.relay.withdraw(self, host, port)
+        return self.host.withdraw(self, host, port)
 
     def refused(self, what: str) -> None:
-        self.relay.log.warning(
+        self.host.log.warning(
             "request refused", "{leg} asked for {what}: refused", leg=str(self), what=what
         )
 
 
 class Owner(asyncssh.SSHServer):
-    """asyncssh's callbacks, passed to the leg and its relay. Public keys are the only way in."""
+    """asyncssh's callbacks, passed to the leg and its host. Public keys are the only way in."""
 
     _leg: ServerLeg
 
@@ -142,13 +171,28 @@ class Owner(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         self._leg.logged_in = True
-        self._leg.relay.leg_up(self._leg)
+        self._leg.host.leg_up(self._leg)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leg.relay.leg_down(self._leg, exc)
+        self._leg.host.leg_down(self._leg, exc)
 
 
 def _within(address: str, network: Any) -> bool:
     """Is an address within a network of a certificate's `source-address`?"""
     ip = parse_ip(address)
     return ip is not None and ip in network
+
+
+def server_options(
+    host_keys: Sequence[asyncssh.SSHKey], ciphers: tuple[str, ...]
+) -> asyncssh.SSHServerConnectionOptions:
+    """asyncssh's options for serving legs; one object serves any number of them."""
+    return asyncssh.SSHServerConnectionOptions(
+        **common_options(server=True, ciphers=ciphers),
+        server_factory=Owner,
+        server_host_keys=list(host_keys),
+        server_version="relay",
+        login_timeout=LOGIN_GRACE_TIME,
+        authorized_client_keys=None,
+        agent_forwarding=False,
+    )

@@ -1,11 +1,11 @@
-"""The ports that B opens for the port services of its agents (OpenSSH's GatewayPorts)."""
+"""The ports that a serving side opens for `tcpip-forward` (OpenSSH's GatewayPorts)."""
 
 from __future__ import annotations
 
 import socket
 
 from relay.log import EventLog
-from relay.server.config import GatewayPorts
+from relay.ssh.config import GatewayPorts
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.leg import Leg
 from relay.ssh.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
@@ -22,7 +22,7 @@ def listening_addresses(bind: str, gateway_ports: GatewayPorts) -> tuple[str, ..
 
 
 class Listener:
-    """The open port of one port service: each connection is a stream to the agent's leg."""
+    """One open port: each connection to it is a stream on the leg that asked for it."""
 
     def __init__(
         self, leg: Leg, bind: str, port: int, gateway_ports: GatewayPorts, log: EventLog

@@ -1,0 +1,161 @@
+"""The agent as an end of its own: an SSH server inside `relay-agent`, reached through B.
+
+A runs a second SSH session through the first, with C as its other side, so that B switches
+ciphertext and need not be trusted (design: "End to end"). What `ssh -J b gpu1` needs an sshd for
+on C is here: forwards to what C's owner allows, and no shell, no command, no files.
+
+C's owner decides who gets in: the host key and `authorized_keys` are the agent's own, not B's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import asyncssh
+
+from relay.errors import AddressError
+from relay.log import EventLog
+from relay.policy.forward import MAX_PORT, format_address
+from relay.ssh.config import GatewayPorts
+from relay.ssh.endpoint import Endpoint
+from relay.ssh.keyfile import KeyFile
+from relay.ssh.leg import Leg
+from relay.ssh.listener import Listener
+from relay.ssh.local import dial
+from relay.ssh.nested import NestedStream
+from relay.ssh.server import ServerLeg, server_options
+from relay.wire.numbers import OpenFailure
+
+THIS_MACHINE = "127.0.0.1"
+"""Where a session comes from, for `from=`: B's word for it is not to be trusted, and an sshd behind
+`ssh -R` would see this address too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`HOST:PORT` that may be dialled; None: any port."""
+
+    host: str
+    port: int | None
+
+    def covers(self, host: str, port: int) -> bool:
+        """Hosts are compared as written, without a lookup, as permitopen does."""
+        return self.host.lower() == host.lower() and self.port in (None, port)
+
+
+THIS_MACHINES_TARGETS = (Target("localhost", None), Target("127.0.0.1", None))
+
+
+class SessionEndpoint:
+    """Serves the sessions that come through B. The `Host` of their legs."""
+
+    def __init__(
+        self,
+        host_key: asyncssh.SSHKey,
+        key_file: KeyFile,
+        allowed: tuple[Target, ...],
+        *,
+        reverse: bool,
+        log: EventLog,
+    ) -> None:
+        self.key_file = key_file
+        self.log = log
+        self._allowed = allowed or THIS_MACHINES_TARGETS
+        self._reverse = reverse
+        self._options = server_options([host_key], ())
+        self._legs: set[ServerLeg] = set()
+        self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
+
+    # -- sessions
+
+    def stream(self, outer: Leg, origin: str) -> NestedStream:
+        """A stream from B for the endpoint's own service."""
+        stream = NestedStream(outer)
+        stream.accept(lambda begun: self._begin(begun, origin))
+        return stream
+
+    def _begin(self, stream: NestedStream, origin: str) -> None:
+        leg = ServerLeg(asyncio.get_running_loop(), self._options)
+        leg.introduce(self, (THIS_MACHINE, 0), f"{origin} by way of the relay")
+        self._legs.add(leg)
+        leg.attach_nested(stream)
+
+    def leg_up(self, leg: ServerLeg) -> None:
+        self.log.info(
+            "session up",
+            "end to end session: {who} as {user} from {peer}, {cipher}",
+            who=leg.who,
+            user=leg.get_extra_info("username", ""),
+            peer=leg.peer,
+            cipher=leg.get_extra_info("send_cipher", ""),
+        )
+
+    def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
+        self._legs.discard(leg)
+        for key in [key for key in self._listeners if key[0] is leg]:
+            self._listeners.pop(key).close()
+        self.log.info(
+            "session down" if leg.logged_in else "login failed",
+            "end to end session over: {who} from {peer}{why}",
+            who=leg.who,
+            peer=leg.peer,
+            why=f": {error}" if error and str(error) else "",
+        )
+
+    # -- what a session asks for
+
+    def open_stream(
+        self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
+    ) -> Endpoint:
+        """`direct-tcpip`: dial it from here, if this machine's owner and the key allow."""
+        target = format_address(host, port)
+        allowed = any(allowed.covers(host, port) for allowed in self._allowed)
+        if leg.entry is None or not leg.entry.grant.may_open(host, port) or not allowed:
+            why = "this key may not open it" if allowed else "not among what --allow allows"
+            self.log.warning(
+                "stream refused", "{target} refused to {leg}: {why}",
+                target=target, leg=str(leg), why=why,
+            )  # fmt: skip
+            raise asyncssh.ChannelOpenError(
+                OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}"
+            )
+
+        def ended(endpoint: Endpoint, reason: str) -> None:
+            level = self.log.warning if reason.startswith("refused") else self.log.debug
+            level(
+                "stream closed", "{target}: closed, {received} bytes in, {sent} bytes out{why}",
+                target=target, received=endpoint.received_bytes, sent=endpoint.sent_bytes,
+                why=f": {reason}" if reason else "",
+            )  # fmt: skip
+
+        endpoint = Endpoint(leg, ended)
+        endpoint.serve(lambda: dial(host, port))
+        return endpoint
+
+    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+        """`tcpip-forward`: the other way round, only if it was switched on."""
+        gateway_ports: GatewayPorts = "no"
+        permitted = leg.entry is not None and leg.entry.grant.may_publish(bind, port)
+        if not self._reverse or not permitted or port > MAX_PORT:
+            leg.refused(f"a forward of {format_address(bind, port)}")
+            return None
+        try:
+            listener = Listener(leg, bind, port, gateway_ports, self.log)
+        except AddressError as error:
+            leg.refused(f"a forward of {format_address(bind, port)} ({error})")
+            return None
+        self._listeners[leg, bind, listener.port] = listener
+        return listener.port
+
+    def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
+        listener = self._listeners.pop((leg, bind, port), None)
+        if listener is None:
+            return False
+        listener.close()
+        return True
+
+    def close(self) -> None:
+        """End every session."""
+        for leg in list(self._legs):
+            leg.close()
