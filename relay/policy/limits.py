@@ -43,6 +43,13 @@ to be wider than what the streams inside may have under way."""
 LOCAL_BACKLOG: Final = 128
 """Connections that may wait to be accepted on a listening socket."""
 
+CLIENT_ALIVE_INTERVAL: Final = 15
+"""Seconds of silence after which a client is asked whether it is there. Most NATs forget a
+connection after minutes, the worst after 30 s."""
+
+CLIENT_ALIVE_COUNT_MAX: Final = 3
+"""Questions without an answer after which the client is given up."""
+
 LOGIN_GRACE_TIME: Final = 30
 """Seconds to authenticate. sshd gives 120 for a person who types a password; here a key answers."""
 

@@ -10,7 +10,7 @@ import asyncssh
 from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
-from relay.policy.services import Registry, Service, ServiceError, is_address
+from relay.policy.services import Registry, Service, ServiceError, ServiceHeld, is_address
 from relay.server.config import ServerConfig
 from relay.server.splices import SplicedStream
 from relay.ssh.keyfile import KeyFile
@@ -65,8 +65,7 @@ class Relay:
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, and with it what it published."""
         self.legs.discard(leg)
-        for service in self._registry.withdraw_all(leg):
-            self._close(service, "its leg is down")
+        self._withdraw_all(leg, "its leg is down")
         self.log.info(
             "leg down" if leg.logged_in else "login failed",
             "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
@@ -87,26 +86,51 @@ class Relay:
         if port > MAX_PORT:
             self._refuse_service(leg, wanted, "there is no such port")
             return None
-        listener: Listener | None = None
+        self._take_over(leg, bind, port)
         try:
-            if is_address(bind):
-                held = self._registry.at(bind, port) if port else None
-                if held is None:
-                    listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
-                    port = listener.port
-            service = self._registry.publish(bind, port, leg)
+            service = self._enter(leg, bind, port)
         except (ServiceError, AddressError) as error:
-            if listener is not None:
-                listener.close()
             self._refuse_service(leg, wanted, str(error))
             return None
-        if listener is not None:
-            self._listeners[service] = listener
         self.log.info(
             "service published", "{service} published by {leg}",
             service=str(service), leg=str(leg),
         )  # fmt: skip
-        return port
+        return service.port
+
+    def _enter(self, leg: ServerLeg, bind: str, port: int) -> Service[ServerLeg]:
+        """Enter a service, and open its port if it is one with a port."""
+        held = self._registry.at(bind, port)
+        if held is not None:
+            raise ServiceHeld(held)
+        if not is_address(bind):
+            return self._registry.publish(bind, port, leg)
+        listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
+        try:
+            service = self._registry.publish(bind, listener.port, leg)
+        except ServiceError:
+            listener.close()
+            raise
+        self._listeners[service] = listener
+        return service
+
+    def _take_over(self, leg: ServerLeg, bind: str, port: int) -> None:
+        """The same key comes back for what an older leg of its own holds: that leg is dead,
+        though B may not have noticed, and must not keep its owner out."""
+        held = self._registry.at(bind, port)
+        if held is None or held.holder is leg or held.holder.identity != leg.identity:
+            return
+        older = held.holder
+        self.log.info(
+            "leg replaced", "{service}: {leg} takes over from {older}",
+            service=str(held), leg=str(leg), older=str(older),
+        )  # fmt: skip
+        self._withdraw_all(older, "taken over")
+        older.abort()
+
+    def _withdraw_all(self, leg: ServerLeg, reason: str) -> None:
+        for service in self._registry.withdraw_all(leg):
+            self._close(service, reason)
 
     def _refuse_service(self, leg: ServerLeg, wanted: str, reason: str) -> None:
         self.log.warning(

@@ -318,7 +318,6 @@ class FastConnection(SSHConnection):
             packet = bytes(framed)
         else:
             packet = self._seal_slowly(payload)
-        self.write(packet)
         seq = self._send_seq
         if seq == 0xFFFFFFFF and encryption is None:
             raise asyncssh.ProtocolError("Sequence rollover before kex complete")
@@ -328,7 +327,9 @@ class FastConnection(SSHConnection):
         self._keyed_packets += 1
         if pkttype == MSG_NEWKEYS:
             self._keyed_bytes = self._keyed_packets = 0
-        elif pkttype > MSG_USERAUTH_LAST:
+        # Last: it may come back here with a packet that waited.
+        self.write(packet)
+        if pkttype > MSG_USERAUTH_LAST:
             self.rekey_if_due()
 
     def _must_defer(self, pkttype: int) -> bool:

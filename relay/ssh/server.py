@@ -15,7 +15,12 @@ import asyncssh
 from relay.log import EventLog
 from relay.policy.authorized_keys import Entry, Refusal, fingerprint
 from relay.policy.forward import format_address
-from relay.policy.limits import LOGIN_GRACE_TIME, MAX_AUTH_TRIES
+from relay.policy.limits import (
+    CLIENT_ALIVE_COUNT_MAX,
+    CLIENT_ALIVE_INTERVAL,
+    LOGIN_GRACE_TIME,
+    MAX_AUTH_TRIES,
+)
 from relay.policy.patterns import parse_ip
 from relay.ssh.internals import FastServerConnection, common_options
 from relay.ssh.keyfile import KeyFile
@@ -56,6 +61,8 @@ class ServerLeg(Leg, FastServerConnection):
         super().__init__(*args, **kwargs)
         # Who it is: the line of authorized_keys whose key signed last. Final when logged in.
         self.entry: Entry | None = None
+        # The public key that it proved to have: with a certificate not the signer's, but its own.
+        self.identity = b""
         self.peer = "?"
         self.logged_in = False
         self._failed_tries = 0
@@ -68,7 +75,7 @@ class ServerLeg(Leg, FastServerConnection):
         """The key's fingerprint and comment."""
         if self.entry is None:
             return "nobody"
-        return f"{fingerprint(self.entry.blob)} ({self.entry.comment or 'no comment'})"
+        return f"{fingerprint(self.identity)} ({self.entry.comment or 'no comment'})"
 
     def introduce(self, host: Host, address: tuple[str, int], peer: str = "") -> None:
         """Whose leg it is and from where it came; before it is attached. `peer` names it in the
@@ -81,7 +88,8 @@ class ServerLeg(Leg, FastServerConnection):
 
     def authenticate(self, key: asyncssh.SSHKey) -> bool:
         """Is this key authorized? Its signature is asyncssh's to verify."""
-        return self._admit(self.host.key_file.find_key(key.public_data, self._from_address), key)
+        found = self.host.key_file.find_key(key.public_data, self._from_address)
+        return self._admit(found, key.public_data)
 
     async def validate_certificate(self, username: str, certificate: Any) -> Any:
         """RFC 4252 §7 with a certificate of OpenSSH's PROTOCOL.certkeys."""
@@ -97,7 +105,7 @@ class ServerLeg(Leg, FastServerConnection):
         sources = certificate.options.get("source-address")
         if sources and not any(_within(self._from_address, network) for network in sources):
             found = Refusal(f"certificate: not from {self._from_address}")
-        if not self._admit(found, signer):
+        if not self._admit(found, certificate.key.public_data):
             return None
         self.set_certificate_options(certificate.options)
         if not self.permits_forwarding_by_certificate() and self.entry is not None:
@@ -105,15 +113,16 @@ class ServerLeg(Leg, FastServerConnection):
             self.entry = replace(self.entry, grant=grant)
         return certificate.key
 
-    def _admit(self, found: Entry | Refusal, key: asyncssh.SSHKey) -> bool:
+    def _admit(self, found: Entry | Refusal, blob: bytes) -> bool:
         if isinstance(found, Entry):
             self.entry = found
+            self.identity = blob
             return True
         self.host.log.info(
             "key refused",
             "{peer}: key {key} refused: {reason}",
             peer=self.peer,
-            key=fingerprint(key.public_data),
+            key=fingerprint(blob),
             reason=found.reason,
         )
         return False
@@ -193,6 +202,8 @@ def server_options(
         server_host_keys=list(host_keys),
         server_version="relay",
         login_timeout=LOGIN_GRACE_TIME,
+        keepalive_interval=CLIENT_ALIVE_INTERVAL,
+        keepalive_count_max=CLIENT_ALIVE_COUNT_MAX,
         authorized_client_keys=None,
         agent_forwarding=False,
     )

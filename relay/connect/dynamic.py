@@ -1,0 +1,169 @@
+"""`-D`: a SOCKS server whose streams leave from the far end, names resolved there."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from relay.log import EventLog
+from relay.policy.forward import format_address
+from relay.ssh.client import ClientLeg
+from relay.ssh.endpoint import Endpoint
+from relay.ssh.local import Acceptor, addresses_of, listen, name_of
+from relay.wire.messages import tcpip_fields
+from relay.wire.numbers import OpenFailure
+from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
+
+NEGOTIATION_TIMEOUT: Final = 30.0
+"""Seconds in which a client must have said what it wants. It has nothing to wait for."""
+
+NEGOTIATION_SIZE: Final = 1024
+"""Bytes looked at at once: more than the longest request (RFC 1928 §4)."""
+
+
+class DynamicForward:
+    """One `-D`: its open port and the clients that come in there."""
+
+    def __init__(
+        self, leg: ClientLeg, bind: str | None, port: int, default: tuple[str, ...], log: EventLog
+    ) -> None:
+        """`default` are the addresses where no bind address is given. Raises `AddressError`."""
+        self._leg = leg
+        self._log = log
+        sockets = listen(addresses_of(bind, default=default), port)
+        self._name = name_of(sockets[0])
+        # Clients that have not said what they want.
+        self._negotiating: set[Negotiation] = set()
+        self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
+        log.info("ready", "{listening} -> SOCKS ready", listening=self._name)
+
+    def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
+        if not self._leg.alive:
+            sock.close()
+            return
+        self._negotiating.add(Negotiation(sock, origin, self._requested, self._failed))
+
+    def _requested(self, client: Negotiation, request: Request) -> None:
+        self._negotiating.discard(client)
+        target = format_address(request.host, request.port)
+
+        def ended(endpoint: Endpoint, reason: str) -> None:
+            level = self._log.warning if reason.startswith("refused") else self._log.debug
+            level(
+                "stream closed",
+                "{listening} -> {target}: stream closed, {sent} bytes there, {received} back{why}",
+                listening=self._name, target=target,
+                sent=endpoint.sent_bytes, received=endpoint.received_bytes,
+                why=f": {reason}" if reason else "",
+            )  # fmt: skip
+
+        if not self._leg.alive:
+            client.sock.close()
+            return
+        fields = tcpip_fields(request.host, request.port, *client.origin)
+        SocksEndpoint(self._leg, client, ended).open(client.sock, b"direct-tcpip", fields)
+
+    def _failed(self, client: Negotiation, reason: str) -> None:
+        self._negotiating.discard(client)
+        self._log.warning(
+            "socks refused", "{listening}: {origin}: {reason}",
+            listening=self._name, origin=format_address(*client.origin), reason=reason,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Accept no more, and drop who has not said what it wants."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for client in list(self._negotiating):
+            client.close()
+        self._negotiating.clear()
+
+
+class Negotiation:
+    """A SOCKS client up to its request. Not a byte behind it is taken from the socket: what
+    follows is the stream's."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        origin: tuple[str, int],
+        requested: Callable[[Negotiation, Request], None],
+        failed: Callable[[Negotiation, str], None],
+    ) -> None:
+        self.sock = sock
+        self.origin = origin
+        self.socks = SocksServer()
+        self._requested = requested
+        self._failed = failed
+        sock.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock, self._readable)
+        self._timer = self._loop.call_later(
+            NEGOTIATION_TIMEOUT, self._give_up, "said nothing of what it wants"
+        )
+
+    def _readable(self) -> None:
+        try:
+            data = self.sock.recv(NEGOTIATION_SIZE, socket.MSG_PEEK)
+            if not data:
+                self._give_up("gone before its request")
+                return
+            request, answer = self.socks.receive(data)
+            self.sock.recv(len(data) - len(self.socks.rest) if request else len(data))
+            if answer:
+                self.sock.send(answer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+            return
+        except SocksViolation as violation:
+            self._answer(violation.reply)
+            self._give_up(str(violation))
+            return
+        if request is not None:
+            self._stop()
+            self._requested(self, request)
+
+    def _answer(self, reply: bytes) -> None:
+        try:
+            self.sock.send(reply)
+        except OSError:
+            pass  # It is gone: nothing to tell.
+
+    def answer(self, reply: Reply) -> None:
+        """Tell the client what became of its request."""
+        self._answer(self.socks.reply(reply))
+
+    def _give_up(self, reason: str) -> None:
+        self.close()
+        self._failed(self, reason)
+
+    def _stop(self) -> None:
+        self._timer.cancel()
+        self._loop.remove_reader(self.sock)
+
+    def close(self) -> None:
+        self._stop()
+        self.sock.close()
+
+
+class SocksEndpoint(Endpoint):
+    """The endpoint of a SOCKS client, who is told whether its stream came to be."""
+
+    def __init__(
+        self, leg: ClientLeg, client: Negotiation, ended: Callable[[Endpoint, str], None]
+    ) -> None:
+        super().__init__(leg, ended)
+        self._client = client
+
+    def confirmed(self, sender: int, window: int, packet: int) -> None:
+        self._client.answer(Reply.GRANTED)
+        super().confirmed(sender, window, packet)
+
+    def failed(self, code: int, reason: str) -> None:
+        prohibited = code == OpenFailure.ADMINISTRATIVELY_PROHIBITED
+        self._client.answer(Reply.NOT_ALLOWED if prohibited else Reply.REFUSED)
+        super().failed(code, reason)
