@@ -29,6 +29,10 @@ class UsageError(LocalError):
     exit_code: ClassVar[int] = 2
 
 
+class ConfigError(UsageError):
+    """A line of a configuration file is wrong; the text begins with `path:line: `."""
+
+
 class FileError(LocalError):
     """A file of ours cannot be read, written or understood.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from relay.policy.forward import Forward
+from relay.policy.grants import Permit
 from relay.ssh.config import ClientConfig
 
 
@@ -14,3 +16,22 @@ class AgentConfig:
 
     client: ClientConfig
     remote_forwards: tuple[Forward, ...]
+    exit_on_forward_failure: bool = True
+    """A forward that B refuses ends the program. ssh's default is no: who uses it as a service
+    finds out that a part of it is missing when somebody needs that part."""
+    permit_remote_open: tuple[Permit, ...] | None = None
+    """Where the streams of a dynamic forward may go; None: anywhere."""
+    endpoint: EndpointConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """`--endpoint`: an SSH server of the agent's own, published as `name:22`."""
+
+    name: str
+    state_dir: Path
+    """Where its host key and its `authorized_keys` are."""
+    allow: tuple[Permit, ...] = (Permit("localhost", None), Permit("127.0.0.1", None))
+    """What its sessions may reach, whatever their keys permit."""
+    reverse: bool = False
+    """Its sessions may ask for forwards the other way, from ports of this machine's loopback."""

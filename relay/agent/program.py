@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
-import asyncssh
-
 from relay.agent.config import AgentConfig
-from relay.errors import Refused
+from relay.agent.session import PORT as SESSION_PORT
+from relay.agent.session import SessionEndpoint
+from relay.errors import Refused, UsageError
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.local import dial
+from relay.ssh.handler import OpenRefused
+from relay.ssh.local import dial, dial_unix
+from relay.wire.numbers import OpenFailure
 
 
 async def run(config: AgentConfig, log: EventLog) -> None:
     """Publish until cancelled or until the leg is lost. Raises `RelayError`."""
+    for forward in config.remote_forwards:
+        if forward.listen_path:
+            raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
+        if forward.dynamic:
+            raise UsageError(f"-R {forward}: SOCKS on the server's side is not served yet")
+    # Before B is dialled: what is wrong on this machine is told first.
+    endpoint = SessionEndpoint(config.endpoint, log) if config.endpoint else None
     leg = await connect(config.client, log)
     try:
-        agent = Agent(leg, log)
+        agent = Agent(leg, endpoint, log)
+        if endpoint is not None:
+            await agent.publish_endpoint(endpoint)
         for forward in config.remote_forwards:
-            await agent.publish(forward)
+            try:
+                await agent.publish(forward)
+            except Refused as error:
+                if config.exit_on_forward_failure:
+                    raise
+                log.error("not published", "{reason}", reason=str(error))
         await leg.down.wait()
         raise explain(leg.error or ConnectionError("connection closed"), config.client)
     finally:
+        if endpoint is not None:
+            endpoint.close()
         leg.close()
 
 
 class Agent:
     """What is published over one leg."""
 
-    def __init__(self, leg: ClientLeg, log: EventLog) -> None:
+    def __init__(self, leg: ClientLeg, endpoint: SessionEndpoint | None, log: EventLog) -> None:
         self._leg = leg
+        self._endpoint = endpoint
         self._log = log
         # By what B says in `forwarded-tcpip`: the address as we asked for it, and the port.
         self._targets: dict[tuple[str, int], Forward] = {}
@@ -51,11 +70,27 @@ class Agent:
             service=format_address(forward.bind or bind or "*", port), target=forward.target,
         )  # fmt: skip
 
-    def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> Endpoint:
+    async def publish_endpoint(self, endpoint: SessionEndpoint) -> None:
+        """Publish the agent's own SSH server. Raises `Refused`."""
+        name = endpoint.config.name
+        if await self._leg.publish(name, SESSION_PORT) is None:
+            raise Refused(
+                f"{name}:{SESSION_PORT}: refused by the server: it is held by another key, or this "
+                "key may not publish it"
+            )
+        self._log.info(
+            "published", "{service} -> sessions end to end, published",
+            service=format_address(name, SESSION_PORT),
+        )  # fmt: skip
+
+    def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
+        endpoint = self._endpoint
+        if endpoint is not None and (host, port) == (endpoint.config.name, SESSION_PORT):
+            return endpoint.stream(self._leg, format_address(origin_host, origin_port))
         forward = self._targets.get((host, port))
         if forward is None:
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_CONNECT_FAILED, f"{format_address(host, port)} is not published here"
+            raise OpenRefused(
+                OpenFailure.CONNECT_FAILED, f"{format_address(host, port)} is not published here"
             )
         service = format_address(forward.bind or host or "*", port)
         origin = format_address(origin_host, origin_port)
@@ -75,9 +110,12 @@ class Agent:
                 why=f": {reason}" if reason else "",
             )  # fmt: skip
 
-        endpoint = Endpoint(self._leg, ended)
-        endpoint.serve(lambda: dial(forward.host, forward.hostport))
-        return endpoint
+        joint = Endpoint(self._leg, ended)
+        if forward.target_path:
+            joint.serve(lambda: dial_unix(forward.target_path))
+        else:
+            joint.serve(lambda: dial(forward.host, forward.hostport))
+        return joint
 
 
 def requested_address(forward: Forward) -> str:

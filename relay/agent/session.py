@@ -10,16 +10,18 @@ C's owner decides who gets in: the host key and `authorized_keys` are the agent'
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from typing import Final
 
-import asyncssh
-
+from relay.agent.config import EndpointConfig
 from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
 from relay.ssh.config import GatewayPorts
 from relay.ssh.endpoint import Endpoint
+from relay.ssh.handler import OpenRefused
+from relay.ssh.hostkeys import HostKey, fingerprint, load_or_create_host_key
 from relay.ssh.keyfile import KeyFile
+from relay.ssh.known_hosts import line_for
 from relay.ssh.leg import Leg
 from relay.ssh.listener import Listener
 from relay.ssh.local import dial
@@ -27,45 +29,41 @@ from relay.ssh.nested import NestedStream
 from relay.ssh.server import ServerLeg, server_options
 from relay.wire.numbers import OpenFailure
 
-THIS_MACHINE = "127.0.0.1"
+PORT: Final = 22
+"""Where a session is looked for without `-p`: A names only the host."""
+
+HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+
+THIS_MACHINE: Final = "127.0.0.1"
 """Where a session comes from, for `from=`: B's word for it is not to be trusted, and an sshd behind
 `ssh -R` would see this address too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """`HOST:PORT` that may be dialled; None: any port."""
-
-    host: str
-    port: int | None
-
-    def covers(self, host: str, port: int) -> bool:
-        """Hosts are compared as written, without a lookup, as permitopen does."""
-        return self.host.lower() == host.lower() and self.port in (None, port)
-
-
-THIS_MACHINES_TARGETS = (Target("localhost", None), Target("127.0.0.1", None))
 
 
 class SessionEndpoint:
     """Serves the sessions that come through B. The `Host` of their legs."""
 
-    def __init__(
-        self,
-        host_key: asyncssh.SSHKey,
-        key_file: KeyFile,
-        allowed: tuple[Target, ...],
-        *,
-        reverse: bool,
-        log: EventLog,
-    ) -> None:
-        self.key_file = key_file
+    def __init__(self, config: EndpointConfig, log: EventLog) -> None:
+        """Raises `FileError` when the host key cannot be read or made."""
+        self.config = config
         self.log = log
-        self._allowed = allowed or THIS_MACHINES_TARGETS
-        self._reverse = reverse
-        self._options = server_options([host_key], ())
+        self.key_file = KeyFile(config.state_dir / "authorized_keys", log)
+        self.key_file.keys()  # Its problems are told now, not at the first session.
+        self._options = server_options([self._host_key()], ())
         self._legs: set[ServerLeg] = set()
         self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
+
+    def _host_key(self) -> HostKey:
+        key, created = load_or_create_host_key(self.config.state_dir / HOST_KEY_NAME)
+        self.log.info(
+            "host key", "{name}: host key {fingerprint}",
+            name=self.config.name, fingerprint=fingerprint(key),
+        )  # fmt: skip
+        if created:
+            self.log.info(
+                "host key made", "{name}: the line for known_hosts on the other side: {line}",
+                name=self.config.name, line=line_for(self.config.name, PORT, key),
+            )  # fmt: skip
+        return key
 
     # -- sessions
 
@@ -110,16 +108,14 @@ class SessionEndpoint:
     ) -> Endpoint:
         """`direct-tcpip`: dial it from here, if this machine's owner and the key allow."""
         target = format_address(host, port)
-        allowed = any(allowed.covers(host, port) for allowed in self._allowed)
+        allowed = any(permit.allows_open(host, port) for permit in self.config.allow)
         if leg.entry is None or not leg.entry.grant.may_open(host, port) or not allowed:
             why = "this key may not open it" if allowed else "not among what --allow allows"
             self.log.warning(
                 "stream refused", "{target} refused to {leg}: {why}",
                 target=target, leg=str(leg), why=why,
             )  # fmt: skip
-            raise asyncssh.ChannelOpenError(
-                OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}"
-            )
+            raise OpenRefused(OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}")
 
         def ended(endpoint: Endpoint, reason: str) -> None:
             level = self.log.warning if reason.startswith("refused") else self.log.debug
@@ -137,7 +133,7 @@ class SessionEndpoint:
         """`tcpip-forward`: the other way round, only if it was switched on."""
         gateway_ports: GatewayPorts = "no"
         permitted = leg.entry is not None and leg.entry.grant.may_publish(bind, port)
-        if not self._reverse or not permitted or port > MAX_PORT:
+        if not self.config.reverse or not permitted or port > MAX_PORT:
             leg.refused(f"a forward of {format_address(bind, port)}")
             return None
         try:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from relay.agent.config import AgentConfig
+from platformdirs import PlatformDirs
+
+from relay.agent.config import AgentConfig, EndpointConfig
+from relay.cli.client_config import client_config, forwards, read_config
 from relay.cli.options import (
     FORWARD,
     CommandLine,
     add_client_options,
     add_general_options,
-    client_config,
-    parse_forwards,
+    file_path,
     read_command_line,
 )
 from relay.cli.run import run_program
+from relay.errors import LocalError, UsageError
+from relay.policy import ssh_keywords as keywords
+from relay.policy.grants import parse_permitopen
+from relay.policy.services import is_address, validate_name
 
 PROGRAM: Final = "relay-agent"
 
@@ -48,20 +56,87 @@ def _parser() -> CommandLine:
     group = parser.add_argument_group("what to publish")
     group.add_argument(
         "-R",
-        dest="forwards",
+        dest="remote_forwards",
         metavar=FORWARD,
         action="append",
-        required=True,
         help="publish host:hostport, repeatable; bind is a name (gpu1: a service under that name, "
-        "no port is opened) or an address of the server; port 0: the server picks one",
+        "no port is opened) or an address of the server; port 0: the server picks one; "
+        "/path/of/a/socket may stand for host:hostport",
     )
-    add_client_options(parser)
+    group = parser.add_argument_group("end to end, without trust in the server")
+    group.add_argument(
+        "--endpoint",
+        metavar="NAME",
+        help="serve SSH sessions as NAME (ssh -J server NAME), inside this program: "
+        "no shell, only forwards",
+    )
+    group.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        type=file_path,
+        default=default_state_dir(),
+        help="folder of the endpoint's host key and authorized_keys (default %(default)s)",
+    )
+    group.add_argument(
+        "--allow",
+        metavar="HOST:PORT",
+        action="append",
+        default=[],
+        help="what sessions may reach, repeatable; * for any port "
+        "(default localhost and 127.0.0.1, any port)",
+    )
+    group.add_argument(
+        "--allow-reverse",
+        action="store_true",
+        help="let sessions ask for -R as well, on this machine's loopback",
+    )
+    add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
 
 
-def _config(arguments: argparse.Namespace) -> AgentConfig:
-    return AgentConfig(client_config(arguments), parse_forwards(arguments.forwards))
+NOT_SERVED: Final = dict.fromkeys(
+    ("-L", "-D", "-W", "-g"), "it publishes services; relay-connect opens them"
+)
+
+
+def _config(arguments: argparse.Namespace) -> tuple[AgentConfig, int]:
+    config = read_config(arguments)
+    remote = forwards(config, keywords.REMOTE_FORWARD)
+    if not remote and arguments.endpoint is None:
+        raise UsageError(
+            "missing: -R, RemoteForward in ssh_config, or --endpoint: nothing to publish"
+        )
+    agent = AgentConfig(
+        client=client_config(config, arguments.config_file),
+        remote_forwards=remote,
+        exit_on_forward_failure=config.get(keywords.EXIT_ON_FORWARD_FAILURE, True),
+        permit_remote_open=config.get(keywords.PERMIT_REMOTE_OPEN),
+        endpoint=_endpoint(arguments),
+    )
+    return agent, config.get(keywords.LOG_LEVEL, 0)
+
+
+def _endpoint(arguments: argparse.Namespace) -> EndpointConfig | None:
+    if arguments.endpoint is None:
+        if arguments.allow or arguments.allow_reverse:
+            raise UsageError("--allow and --allow-reverse are for sessions: they need --endpoint")
+        return None
+    if is_address(arguments.endpoint):
+        raise UsageError(f"--endpoint {arguments.endpoint}: a name, not an address, such as gpu1")
+    try:
+        validate_name(arguments.endpoint)
+        allow = tuple(permit for text in arguments.allow for permit in parse_permitopen(text))
+    except LocalError as error:
+        raise UsageError(str(error)) from None
+    endpoint = EndpointConfig(arguments.endpoint, arguments.state_dir)
+    endpoint = replace(endpoint, reverse=arguments.allow_reverse)
+    return replace(endpoint, allow=allow) if allow else endpoint
+
+
+def default_state_dir() -> Path:
+    """`~/.local/state/relay-agent`; for root, and so for a system service, `/var/lib/…`."""
+    return Path(PlatformDirs(PROGRAM, appauthor=False, use_site_for_root=True).user_state_dir)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,20 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
+from relay.cli.client_config import client_config, forwards, read_config
 from relay.cli.options import (
     FORWARD,
     CommandLine,
     add_client_options,
     add_general_options,
-    client_config,
-    parse_forwards,
     read_command_line,
 )
 from relay.cli.run import run_program
 from relay.connect.config import ConnectConfig
+from relay.errors import UsageError
+from relay.policy import ssh_keywords as keywords
+from relay.policy.ssh_values import stdio_forward
+from relay.policy.ssh_words import Place
 
 PROGRAM: Final = "relay-connect"
 
@@ -48,12 +51,24 @@ def _parser() -> CommandLine:
     group = parser.add_argument_group("what to open")
     group.add_argument(
         "-L",
-        dest="forwards",
+        dest="local_forwards",
         metavar=FORWARD,
         action="append",
-        required=True,
         help="listen on port here, and reach the service host:hostport, repeatable; "
-        "port 0 picks one",
+        "port 0 picks one; /path/of/a/socket may stand for either side",
+    )
+    group.add_argument(
+        "-D",
+        dest="dynamic_forwards",
+        metavar="[bind:]port",
+        action="append",
+        help="listen on port here for clients that speak SOCKS and name the service, repeatable",
+    )
+    group.add_argument(
+        "-W",
+        dest="stdio_forward",
+        metavar="host:port",
+        help="join standard input and output with the service, as for a ProxyCommand",
     )
     group.add_argument(
         "-g",
@@ -61,17 +76,37 @@ def _parser() -> CommandLine:
         action="store_true",
         help="let other machines use these ports too",
     )
-    add_client_options(parser)
+    add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
 
 
-def _config(arguments: argparse.Namespace) -> ConnectConfig:
-    return ConnectConfig(
-        client=client_config(arguments),
-        local_forwards=parse_forwards(arguments.forwards),
-        gateway_ports=arguments.gateway_ports,
+NOT_SERVED: Final = {"-R": "it opens services; relay-agent publishes them"}
+
+
+def _config(arguments: argparse.Namespace) -> tuple[ConnectConfig, int]:
+    stdio = arguments.stdio_forward
+    target = stdio_forward(stdio) if stdio is not None else None
+    config = read_config(arguments)
+    if target is not None:
+        # ssh(1) on -W: "Implies -N, -T, ExitOnForwardFailure and ClearAllForwardings, though
+        # these can be overridden".
+        config.set(keywords.CLEAR_ALL_FORWARDINGS, True, Place("-W"))
+    local = forwards(config, keywords.LOCAL_FORWARD)
+    dynamic = forwards(config, keywords.DYNAMIC_FORWARD)
+    if target is None and not local and not dynamic:
+        raise UsageError("missing: -L, -D or -W, or LocalForward in ssh_config: nothing to open")
+    connect = ConnectConfig(
+        client=client_config(config, arguments.config_file),
+        local_forwards=local,
+        gateway_ports=config.get(keywords.GATEWAY_PORTS, False),
+        dynamic_forwards=dynamic,
+        stdio_forward=(target.host, target.hostport) if target is not None else None,
+        exit_on_forward_failure=config.get(keywords.EXIT_ON_FORWARD_FAILURE, True),
+        stream_local_bind_mask=config.get(keywords.STREAM_LOCAL_BIND_MASK, 0o177),
+        stream_local_bind_unlink=config.get(keywords.STREAM_LOCAL_BIND_UNLINK, False),
     )
+    return connect, config.get(keywords.LOG_LEVEL, 0)
 
 
 if __name__ == "__main__":

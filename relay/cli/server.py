@@ -111,7 +111,7 @@ def _parser() -> CommandLine:
     return parser
 
 
-def _config(arguments: argparse.Namespace) -> ServerConfig:
+def _config(arguments: argparse.Namespace) -> tuple[ServerConfig, int]:
     listen = tuple(map(parse_listen, arguments.listen))
     config = ServerConfig(
         state_dir=arguments.state_dir,
@@ -121,7 +121,7 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
         ciphers=parse_ciphers(arguments.ciphers) if arguments.ciphers is not None else (),
         rekey_limit=parse_rekey_limit(arguments.rekey_limit),
     )
-    return replace(config, listen=listen) if listen else config
+    return replace(config, listen=listen) if listen else config, arguments.verbose
 
 
 if __name__ == "__main__":

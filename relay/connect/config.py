@@ -16,3 +16,13 @@ class ConnectConfig:
     local_forwards: tuple[Forward, ...]
     gateway_ports: bool = False
     """`-g`: a forward without a bind address listens on every address, not on loopback alone."""
+    dynamic_forwards: tuple[Forward, ...] = ()
+    """`-D`: where to listen for clients that speak SOCKS."""
+    stdio_forward: tuple[str, int] | None = None
+    """`-W`: the host and port that standard input and output are joined with."""
+    exit_on_forward_failure: bool = True
+    """A port that cannot be opened ends the program. (ssh's default is no.)"""
+    stream_local_bind_mask: int = 0o177
+    """The bits of the mode that the file of a unix socket does not get."""
+    stream_local_bind_unlink: bool = False
+    """A file that is where a unix socket is to be is removed first."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from relay.log import EventLog
-from relay.policy.forward import format_address
+from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.local import Acceptor, addresses_of, listen, name_of
+from relay.ssh.local import Acceptor, name_of
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import OpenFailure
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
@@ -27,12 +27,11 @@ class DynamicForward:
     """One `-D`: its open port and the clients that come in there."""
 
     def __init__(
-        self, leg: ClientLeg, bind: str | None, port: int, default: tuple[str, ...], log: EventLog
+        self, leg: ClientLeg, forward: Forward, sockets: list[socket.socket], log: EventLog
     ) -> None:
-        """`default` are the addresses where no bind address is given. Raises `AddressError`."""
+        """`sockets` listen, and are the forward's from now on."""
         self._leg = leg
         self._log = log
-        sockets = listen(addresses_of(bind, default=default), port)
         self._name = name_of(sockets[0])
         # Clients that have not said what they want.
         self._negotiating: set[Negotiation] = set()

@@ -6,12 +6,24 @@ import socket
 from contextlib import ExitStack
 
 from relay.connect.config import ConnectConfig
+from relay.connect.dynamic import DynamicForward
+from relay.connect.stdio import run_stdio
+from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import Forward
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen, name_of
-from relay.wire.messages import tcpip_fields
+from relay.ssh.hostkeys import fingerprint
+from relay.ssh.local import (
+    EVERY_ADDRESS,
+    LOOPBACK,
+    Acceptor,
+    addresses_of,
+    listen,
+    listen_unix,
+    name_of,
+)
+from relay.wire.messages import streamlocal_fields, tcpip_fields
 
 
 async def run(config: ConnectConfig, log: EventLog) -> None:
@@ -19,25 +31,57 @@ async def run(config: ConnectConfig, log: EventLog) -> None:
     leg = await connect(config.client, log)
     with ExitStack() as stack:
         stack.callback(leg.close)
-        for forward in config.local_forwards:
-            local = LocalForward(leg, forward, config.gateway_ports, log)
-            stack.callback(local.close)
+        if config.stdio_forward is not None:
+            await run_stdio(leg, *config.stdio_forward)
+            return
+        say_who_can_read(leg, config, log)
+        for forward in config.local_forwards + config.dynamic_forwards:
+            kind = DynamicForward if forward.dynamic else LocalForward
+            try:
+                local = kind(leg, forward, listening_sockets(config, forward), log)
+            except AddressError as error:
+                if config.exit_on_forward_failure:
+                    raise
+                log.error("not ready", "{reason}", reason=str(error))
+            else:
+                stack.callback(local.close)
         await leg.down.wait()
         raise explain(leg.error or ConnectionError("connection closed"), config.client)
+
+
+def say_who_can_read(leg: ClientLeg, config: ConnectConfig, log: EventLog) -> None:
+    """Which of the two it is must be plain to see: a session that ends at the service's machine,
+    or one that B opens and seals anew."""
+    if leg.via is not None:
+        key = leg.get_server_host_key()
+        log.info(
+            "end to end", "end to end to {host} ({fingerprint})",
+            host=config.client.host, fingerprint=fingerprint(key) if key else "no key",
+        )  # fmt: skip
+    else:
+        log.info("relayed", "relayed by {host}, which can read it", host=config.client.host)
+
+
+def listening_sockets(config: ConnectConfig, forward: Forward) -> list[socket.socket]:
+    """The sockets that a forward listens on. Raises `AddressError`."""
+    if forward.listen_path:
+        mask, unlink = config.stream_local_bind_mask, config.stream_local_bind_unlink
+        return [listen_unix(forward.listen_path, mask=mask, unlink=unlink)]
+    default = EVERY_ADDRESS if config.gateway_ports else LOOPBACK
+    family = config.client.address_family
+    return listen(addresses_of(forward.bind, default=default, family=family), forward.port)
 
 
 class LocalForward:
     """One `-L`: its open ports and the streams that come in there."""
 
     def __init__(
-        self, leg: ClientLeg, forward: Forward, gateway_ports: bool, log: EventLog
+        self, leg: ClientLeg, forward: Forward, sockets: list[socket.socket], log: EventLog
     ) -> None:
-        """Raises `AddressError` when a port is taken."""
+        """`sockets` listen, and are the forward's from now on."""
         self._leg = leg
         self._forward = forward
         self._log = log
-        default = EVERY_ADDRESS if gateway_ports else LOOPBACK
-        sockets = listen(addresses_of(forward.bind, default=default), forward.port)
         self._name = name_of(sockets[0])
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
         log.info(
@@ -48,8 +92,12 @@ class LocalForward:
         if not self._leg.alive:
             sock.close()
             return
-        fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
-        Endpoint(self._leg, self._ended).open(sock, b"direct-tcpip", fields)
+        endpoint = Endpoint(self._leg, self._ended)
+        if path := self._forward.target_path:
+            endpoint.open(sock, b"direct-streamlocal@openssh.com", streamlocal_fields(path))
+        else:
+            fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
+            endpoint.open(sock, b"direct-tcpip", fields)
 
     def _ended(self, endpoint: Endpoint, reason: str) -> None:
         level = self._log.warning if reason.startswith("refused") else self._log.debug

@@ -22,6 +22,9 @@ MAX_PORT: Final = 65535
 MAX_HOST_LENGTH: Final = 255
 """Characters of a host name: RFC 1035 §2.3.4 allows no longer one, so it would resolve nowhere."""
 
+MAX_PATH_LENGTH: Final = 107
+"""Bytes of the path of a unix socket: `sun_path` of unix(7) has 108, the last of them NUL."""
+
 _FIELD = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<plain>[^:\[\]]*))(?P<colon>:|\Z)")
 
 # What OpenSSH's valid_hostname() and valid_ruser() (ssh.c) refuse: a destination may end up in a
@@ -32,30 +35,50 @@ _SHELL_CHARACTERS_OF_HOSTS = _SHELL_CHARACTERS | frozenset("$\\")
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """One `-L` or `-R`: where to listen, and where each connection goes.
+    """One `-L`, `-R` or `-D`: where to listen, and where each connection goes.
 
     `bind` is None if it was not given; `""` and `"*"` stay as they were given (both mean every
-    address). For a remote forward it may be a name: then it publishes a named service.
+    address). For a remote forward it may be a name: then it publishes a named service. A path
+    of a unix socket on either side takes the place of that side's host and port. Without a
+    target each connection names its own, in the SOCKS protocol.
     """
 
     bind: str | None
     port: int
-    host: str
-    hostport: int
+    host: str = ""
+    hostport: int = 0
+    listen_path: str = ""
+    target_path: str = ""
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether each connection names its own target."""
+        return not (self.host or self.target_path)
+
+    @property
+    def listening(self) -> str:
+        """`port`, `bind:port` or the path, as it was given."""
+        if self.listen_path or self.bind is None:
+            return self.listen_path or str(self.port)
+        return format_address(self.bind, self.port)
 
     @property
     def target(self) -> str:
-        """`host:hostport`, for a person to read."""
-        return format_address(self.host, self.hostport)
+        """`host:hostport` or the path, for a person to read."""
+        if self.dynamic:
+            return "SOCKS"
+        return self.target_path or format_address(self.host, self.hostport)
 
     def __str__(self) -> str:
-        """The forward as it would be written after `-L` or `-R`."""
-        listen = str(self.port) if self.bind is None else format_address(self.bind, self.port)
-        return f"{listen}:{self.target}"
+        """The forward as it would be written after `-L`, `-R` or `-D`."""
+        listening = _quoted(self.listening, self.listen_path)
+        target = "" if self.dynamic else f":{_quoted(self.target, self.target_path)}"
+        return listening + target
 
 
-def parse_forward(text: str, *, allow_zero: bool = False) -> Forward:
-    """Parse `[bind:]port:host:hostport`.
+def parse_forward(text: str, *, allow_zero: bool = False, dynamic: bool = False) -> Forward:
+    """Parse `[bind:]port:host:hostport`, with the path of a unix socket (it has a `/`) in place
+    of the first or of the last two; with `dynamic`, `[bind:]port` or a path.
 
     `allow_zero` permits 0 as the port to listen on. ssh(1) does so for `-R` alone: "If the port
     argument is 0, the listen port will be dynamically allocated on the server".
@@ -63,17 +86,32 @@ def parse_forward(text: str, *, allow_zero: bool = False) -> Forward:
     Raises:
         UsageError: the text is no forward.
     """
-    wanted = f"{text!r} is no forward: give [bind:]port:host:hostport, such as "
-    wanted += "8000:localhost:8000 or [::1]:8000:[fe80::1]:80"
+    if dynamic:
+        wanted = f"{text!r} is no forward: give [bind:]port, such as 1080 or localhost:1080"
+    else:
+        wanted = f"{text!r} is no forward: give [bind:]port:host:hostport, such as "
+        wanted += "8000:localhost:8000 or [::1]:8000:[fe80::1]:80; or a unix socket's path"
     fields = split_fields(text)
-    if fields is None or len(fields) not in (3, 4):
+    if fields is None:
         raise UsageError(wanted)
-    bind = fields[0] if len(fields) == 4 else None
-    listen, host, target = fields[-3:]
-    if not _is_host(host) or (bind and not _is_host(bind)):
+    # From the right: what the target does not take is where to listen.
+    size = 0 if dynamic else 1 if _is_path(fields[-1]) else 2
+    listen, target = fields[: len(fields) - size], fields[len(fields) - size :]
+    at_path = len(listen) == 1 and _is_path(listen[0])
+    bind = listen[0] if len(listen) == 2 else None
+    host = target[0] if size == 2 and len(target) == 2 else ""
+    if len(listen) not in (1, 2) or (bind and not _is_host(bind)):
         raise UsageError(wanted)
-    port = _require_port(listen, text, lowest=0 if allow_zero else 1)
-    return Forward(bind, port, host, _require_port(target, text, lowest=1))
+    if size == 2 and not _is_host(host):
+        raise UsageError(wanted)
+    return Forward(
+        bind=bind,
+        port=0 if at_path else _require_port(listen[-1], text, lowest=0 if allow_zero else 1),
+        host=host,
+        hostport=_require_port(target[1], text, lowest=1) if size == 2 else 0,
+        listen_path=_require_path(listen[0]) if at_path else "",
+        target_path=_require_path(target[0]) if size == 1 else "",
+    )
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -161,6 +199,23 @@ def _require_port(field: str, text: str, *, lowest: int) -> int:
     if port is None or port < lowest:
         raise UsageError(f"{field!r} in {text!r} is no port: give {lowest} to {MAX_PORT}")
     return port
+
+
+def _require_path(path: str) -> str:
+    if len(path.encode(errors="surrogateescape")) > MAX_PATH_LENGTH or "\0" in path:
+        limit = f"the path of a unix socket has at most {MAX_PATH_LENGTH} bytes, none of them NUL"
+        raise UsageError(f"{path!r}: {limit}")
+    return path
+
+
+def _is_path(field: str) -> bool:
+    # As ssh has it: no name of a host has a "/", and no path of a socket need be without one.
+    return "/" in field
+
+
+def _quoted(field: str, path: str) -> str:
+    """A path with a colon in it stands in brackets; an address stands in its own already."""
+    return f"[{field}]" if path and ":" in path else field
 
 
 def _is_host(text: str) -> bool:

@@ -6,7 +6,8 @@ comma-separated list of patterns. Patterns within pattern-lists may be negated b
 with an exclamation mark." "Note that a negated match will never produce a positive result by
 itself."
 
-All comparison ignores case, as OpenSSH does for hosts.
+Comparison ignores case unless told otherwise: OpenSSH does so for the hosts of grants, but not
+for the patterns of ssh_config.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ class PatternError(LocalError):
     """A pattern or a list of patterns is not one that OpenSSH would accept."""
 
 
-def match_pattern(text: str, pattern: str) -> bool:
+def match_pattern(text: str, pattern: str, *, ignore_case: bool = True) -> bool:
     """Whether the whole text matches the one pattern, which may hold `*` and `?`.
 
     Greedy, with one step back to the last `*`: at most len(text) * len(pattern) steps, so that
     no name that a stranger sends costs more (a regular expression could).
     """
-    text, pattern = text.lower(), pattern.lower()
+    if ignore_case:
+        text, pattern = text.lower(), pattern.lower()
     t = p = 0
     star, resume = -1, 0  # the last "*", and where the text that it leaves over begins
     while t < len(text):
@@ -47,9 +49,11 @@ def match_pattern(text: str, pattern: str) -> bool:
     return not pattern[p:].strip("*")
 
 
-def match_pattern_list(text: str, patterns: str) -> bool:
+def match_pattern_list(text: str, patterns: str, *, ignore_case: bool = True) -> bool:
     """Whether the text matches a pattern of the list and no negated one."""
-    return _match_list(patterns, lambda pattern: match_pattern(text, pattern))
+    return _match_list(
+        patterns, lambda pattern: match_pattern(text, pattern, ignore_case=ignore_case)
+    )
 
 
 def match_address_list(address: str, patterns: str) -> bool:

@@ -6,12 +6,11 @@ import socket
 
 import anyio
 import anyio.lowlevel
-import asyncssh
 
 from relay.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.relay import Relay
-from relay.ssh.hostkeys import fingerprint, load_host_key, load_or_create_host_key
+from relay.ssh.hostkeys import HostKey, fingerprint, load_host_key, load_or_create_host_key
 from relay.ssh.local import Acceptor, listen, name_of
 
 HOST_KEY_NAME = "ssh_host_ed25519_key"
@@ -39,7 +38,7 @@ async def run(config: ServerConfig, log: EventLog) -> None:
             sock.close()
 
 
-def load_host_keys(config: ServerConfig, log: EventLog) -> list[asyncssh.SSHKey]:
+def load_host_keys(config: ServerConfig, log: EventLog) -> list[HostKey]:
     """The keys by which clients know this B; the first start makes one."""
     if config.host_keys:
         keys = [load_host_key(path) for path in config.host_keys]

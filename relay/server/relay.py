@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 import socket
 
-import asyncssh
-
 from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
 from relay.policy.services import Registry, Service, ServiceError, ServiceHeld, is_address
 from relay.server.config import ServerConfig
 from relay.server.splices import SplicedStream
+from relay.ssh.handler import OpenRefused
+from relay.ssh.hostkeys import HostKey
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg, server_options
 from relay.wire.messages import tcpip_fields
+from relay.wire.numbers import OpenFailure
 
 
 class Relay:
     """The state of B. Everything in it belongs to one event loop."""
 
-    def __init__(
-        self, config: ServerConfig, host_keys: list[asyncssh.SSHKey], log: EventLog
-    ) -> None:
+    def __init__(self, config: ServerConfig, host_keys: list[HostKey], log: EventLog) -> None:
         self.config = config
         self.log = log
         path = config.authorized_keys or config.state_dir / "authorized_keys"
@@ -177,16 +176,16 @@ class Relay:
 
     def _refuse_stream(
         self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True
-    ) -> asyncssh.ChannelOpenError:
+    ) -> OpenRefused:
         self.log.warning(
             "stream refused", "{service} refused to {leg}: {reason}",
             service=wanted, leg=str(leg), reason=reason,
         )  # fmt: skip
         code = (
-            asyncssh.OPEN_CONNECT_FAILED if permitted
-            else asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+            OpenFailure.CONNECT_FAILED if permitted
+            else OpenFailure.ADMINISTRATIVELY_PROHIBITED
         )  # fmt: skip
-        return asyncssh.ChannelOpenError(code, f"{wanted}: {reason}")
+        return OpenRefused(code, f"{wanted}: {reason}")
 
     def close(self) -> None:
         """Close every leg and every open port."""

@@ -6,8 +6,12 @@ offered: it would have to be undone and redone at B for every packet, and tells 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
+
+from relay.errors import UsageError
+from relay.policy.patterns import match_pattern
 
 SERVER_KEX: Final = (
     # First, although the client's order decides: dropbear 2022.83 sends its guess with the first
@@ -54,6 +58,124 @@ SIGNATURES: Final = (
     "rsa-sha2-512",
 )
 """Of users' keys (`server-sig-algs`, RFC 8308 §3.1). Never `ssh-rsa`, which signs with SHA-1."""
+
+
+HOST_KEYS: Final = (
+    "ssh-ed25519",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+    # Last: a weak random number gives an ECDSA key away. Some servers have no other.
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+)
+"""What a client accepts from a server that it knows nothing of. No SHA-1, no DSA."""
+
+
+def certified(names: Sequence[str]) -> tuple[str, ...]:
+    """The same algorithms with a certificate of the key in place of the key (PROTOCOL.certkeys)."""
+    return tuple(f"{name}-cert-v01@openssh.com" for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The algorithms of one kind that a user may name in ssh_config.
+
+    `passed_over` are OpenSSH's that we do not have: a file that names them is right all the same,
+    as long as it names another one too.
+    """
+
+    kind: str
+    default: tuple[str, ...]
+    known: tuple[str, ...]
+    passed_over: tuple[str, ...]
+
+    def assemble(self, spec: str, default: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The algorithms of a list in ssh_config(5)'s form, best first.
+
+        "If the specified list begins with a `+` character, then the specified [algorithms] will
+        be appended to the default set instead of replacing them. If […] `-` […] (including
+        wildcards) will be removed from the default set […]. If […] `^` […] will be placed at the
+        head of the default set."
+
+        Raises:
+            UsageError: a name that nobody knows, or nothing is left.
+        """
+        base = list(self.default if default is None else default)
+        sign = spec[:1] if spec[:1] in ("+", "-", "^") else ""
+        patterns = spec.removeprefix(sign).split(",")
+        if sign == "-":
+            names = [n for n in base if not any(match_pattern(n, one) for one in patterns)]
+        else:
+            named = [name for pattern in patterns for name in self._named(pattern)]
+            names = {"+": base + named, "^": named + base}.get(sign, named)
+        if not names:
+            raise self._unknown(spec)
+        return tuple(dict.fromkeys(names))
+
+    def _named(self, pattern: str) -> list[str]:
+        found = [name for name in self.known if match_pattern(name, pattern)]
+        if not found and not any(match_pattern(name, pattern) for name in self.passed_over):
+            raise self._unknown(pattern)
+        return found
+
+    def _unknown(self, text: str) -> UsageError:
+        return UsageError(f"unknown {self.kind} {text!r}; known are {', '.join(self.known)}")
+
+
+CIPHER_NAMES: Final = Catalogue(
+    kind="cipher",
+    default=CIPHERS,
+    known=CIPHERS,
+    passed_over=("aes192-ctr", "aes128-cbc", "aes192-cbc", "aes256-cbc", "3des-cbc"),
+)
+
+KEX_NAMES: Final = Catalogue(
+    kind="key exchange",
+    default=CLIENT_KEX,
+    # For a server that has nothing better, if the user asks for them.
+    known=(
+        *CLIENT_KEX,
+        "ecdh-sha2-nistp256",
+        "ecdh-sha2-nistp384",
+        "ecdh-sha2-nistp521",
+        "diffie-hellman-group14-sha256",
+        "diffie-hellman-group-exchange-sha256",
+    ),
+    passed_over=(
+        "sntrup761x25519-sha512",
+        "sntrup761x25519-sha512@openssh.com",
+        "diffie-hellman-group1-sha1",
+        "diffie-hellman-group14-sha1",
+        "diffie-hellman-group-exchange-sha1",
+    ),
+)
+
+MAC_NAMES: Final = Catalogue(
+    kind="MAC",
+    default=MACS,
+    known=MACS,
+    passed_over=tuple(
+        f"{name}{etm}"
+        for name in ("hmac-sha1", "hmac-sha1-96", "hmac-md5", "hmac-md5-96")
+        for etm in ("", "-etm@openssh.com")
+    )
+    + tuple(f"umac-{bits}{etm}@openssh.com" for bits in (64, 128) for etm in ("", "-etm")),
+)
+
+_HARDWARE: Final = ("sk-ssh-ed25519", "sk-ecdsa-sha2-nistp256")
+
+HOST_KEY_NAMES: Final = Catalogue(
+    kind="host key algorithm",
+    default=HOST_KEYS,
+    known=HOST_KEYS + certified(HOST_KEYS),
+    passed_over=(
+        "ssh-rsa",
+        "ssh-dss",
+        *certified(("ssh-rsa", "ssh-dss", *_HARDWARE)),
+        *(f"{name}@openssh.com" for name in (*_HARDWARE, "webauthn-sk-ecdsa-sha2-nistp256")),
+    ),
+)
 
 
 def offer_to(client: Collection[str], ours: tuple[str, ...]) -> tuple[str, ...]:

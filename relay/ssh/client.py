@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import math
 import socket
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import asyncssh
+from asyncssh.kex import get_kex_algs
 
-from relay.errors import FileError, HostKeyRefused, LegLost, PeerError, Refused, RelayError
+from relay.errors import (
+    HostKeyRefused,
+    LegLost,
+    PeerError,
+    Refused,
+    RelayError,
+    UsageError,
+)
 from relay.log import EventLog
 from relay.policy.forward import format_address
 from relay.ssh.config import ClientConfig
-from relay.ssh.internals import FastClientConnection, common_options
+from relay.ssh.handler import OpenRefused
+from relay.ssh.identities import Identities, load_identities
+from relay.ssh.internals import FastClientConnection, available, common_options
 from relay.ssh.known_hosts import HostKeyVerifier, KnownHosts
 from relay.ssh.leg import Leg
-from relay.ssh.local import dial
+from relay.ssh.local import FAMILIES, dial
+from relay.ssh.nested import NestedStream
+from relay.ssh.proxy import ProxyCommand
 from relay.wire.encoding import string, uint32
+from relay.wire.messages import tcpip_fields
+from relay.wire.numbers import OpenFailure
+
+HERE = "127.0.0.1"
+"""Where a stream through a jump host is said to come from, as ssh says it."""
 
 StreamHandler = Callable[[str, int, str, int], object]
 """Answers B's `forwarded-tcpip`: service host and port, origin host and port."""
@@ -40,11 +57,37 @@ class ClientLeg(Leg, FastClientConnection):
         self.error: Exception | None = None
         # Why the host key was not accepted, if it was not.
         self.refusal: RelayError | None = None
+        # Called as soon as B has shown its host key.
+        self.host_key_shown: Callable[[], None] = lambda: None
+        # The command that the leg runs over, if it does.
+        self.proxy: ProxyCommand | None = None
+        # The leg that this one is a session inside of; it has no other use, and ends with it.
+        self.via: ClientLeg | None = None
+        self._rekey_timer: asyncio.TimerHandle | None = None
+
+    def rekey_every(self, seconds: float) -> None:
+        """Change keys after so much time, if anything was sent under them (RFC 4253 §9)."""
+        self._rekey_timer = self._loop.call_later(seconds, self._rekey_timed, seconds)
+
+    def _rekey_timed(self, seconds: float) -> None:
+        limit, self.rekey_limit = self.rekey_limit, 1
+        self.rekey_if_due()
+        self.rekey_limit = limit
+        self.rekey_every(seconds)
+
+    def closed(self) -> None:
+        super().closed()
+        if self._rekey_timer is not None:
+            self._rekey_timer.cancel()
+        if self.proxy is not None:
+            self.proxy.close()
+        if self.via is not None:
+            self.via.close()
 
     def forwarded_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
         if self.stream_handler is None:
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "nothing was asked to be forwarded"
+            raise OpenRefused(
+                OpenFailure.ADMINISTRATIVELY_PROHIBITED, "nothing was asked to be forwarded"
             )
         return self.stream_handler(host, port, origin_host, origin_port)
 
@@ -83,6 +126,7 @@ class Owner(asyncssh.SSHClient):
     def _accepts(self, verify: Callable[[], None]) -> bool:
         """asyncssh wants yes or no; the reason is kept for `connect` to raise."""
         assert self._leg is not None
+        self._leg.host_key_shown()
         try:
             verify()
         except RelayError as error:
@@ -97,26 +141,46 @@ class Owner(asyncssh.SSHClient):
 
 
 async def connect(config: ClientConfig, log: EventLog) -> ClientLeg:
-    """A leg to B that has logged in.
+    """A leg to the host that `config` names, logged in, through those of its `proxy_jump`.
 
     Raises `PeerError` or `LocalError`, with a text for the user.
     """
+    leg: ClientLeg | None = None
+    for hop in (*config.proxy_jump, replace(config, proxy_jump=())):
+        try:
+            leg = await _connect(hop, log, leg)
+        except BaseException:
+            if leg is not None:
+                leg.close()
+            raise
+    assert leg is not None
+    return leg
+
+
+async def _connect(config: ClientConfig, log: EventLog, via: ClientLeg | None) -> ClientLeg:
+    """One leg: from here, or as a session inside `via`, which ends with it."""
     where = format_address(config.host, config.port)
     verifier = HostKeyVerifier(config, KnownHosts.load(config, log), log)
-    options = client_options(config, verifier)
-    sock = await _dial(config, where)
+    identities = await load_identities(config, log)
     loop = asyncio.get_running_loop()
-    options.waiter = loop.create_future()
-    leg = ClientLeg(loop, options, wait="auth")
-    leg.rekey_limit = config.rekey_limit
     try:
-        leg.attach(sock)
-        await options.waiter
-    except BaseException as error:
-        leg.abort()
-        if isinstance(error, Exception):
-            raise leg.refusal or explain(error, config) from None
-        raise
+        # "This timeout is applied both to establishing the connection and to performing the
+        # initial SSH protocol handshake and key exchange."
+        with anyio.fail_after(config.connect_timeout) as timeout:
+            options = client_options(config, verifier, identities)
+            way, proxy = await _reach(config, where, via)
+            options.waiter = loop.create_future()
+            leg = ClientLeg(loop, options, wait="auth")
+            leg.rekey_limit = config.rekey_limit
+            leg.proxy, leg.via = proxy, via
+            leg.host_key_shown = lambda: setattr(timeout, "deadline", math.inf)
+            await _log_in(leg, way, options.waiter, config)
+    except TimeoutError:
+        raise LegLost(f"cannot connect to {where}: timed out") from None
+    finally:
+        identities.close()
+    if config.rekey_seconds:
+        leg.rekey_every(config.rekey_seconds)
     log.debug(
         "leg up", "connected to {where} ({version}, {cipher})",
         where=where, version=leg.get_extra_info("server_version", ""),
@@ -125,55 +189,84 @@ async def connect(config: ClientConfig, log: EventLog) -> ClientLeg:
     return leg
 
 
-async def _dial(config: ClientConfig, where: str) -> socket.socket:
+async def _log_in(
+    leg: ClientLeg,
+    way: socket.socket | NestedStream,
+    done: asyncio.Future[None],
+    config: ClientConfig,
+) -> None:
     try:
-        with anyio.fail_after(config.connect_timeout):
-            return await dial(config.host, config.port)
-    except TimeoutError:
-        raise LegLost(f"cannot connect to {where}: timed out") from None
+        if isinstance(way, NestedStream):
+            leg.attach_nested(way)
+        else:
+            leg.attach(way)
+        await done
+    except BaseException as error:
+        failure = leg.proxy.failure() if leg.proxy is not None else ""
+        leg.abort()
+        if not isinstance(error, Exception):
+            raise
+        if failure:
+            where = format_address(config.host, config.port)
+            raise LegLost(f"cannot connect to {where}: {failure}") from None
+        raise leg.refusal or explain(error, config) from None
+
+
+async def _reach(
+    config: ClientConfig, where: str, via: ClientLeg | None
+) -> tuple[socket.socket | NestedStream, ProxyCommand | None]:
+    """A way that leads to the host: a channel of `via`, a command's input and output, a socket."""
+    if via is not None:
+        stream = NestedStream(via)
+        try:
+            await stream.open(b"direct-tcpip", tcpip_fields(config.host, config.port, HERE, 0))
+        except PeerError as error:
+            raise type(error)(f"cannot connect to {where} through the jump host: {error}") from None
+        return stream, None
+    if config.proxy_command:
+        proxy = ProxyCommand(config.proxy_command)
+        return proxy.sock, proxy
+    family = FAMILIES[config.address_family]
+    try:
+        sock = await dial(config.host, config.port, family=family, bind_address=config.bind_address)
     except OSError as error:
         raise LegLost(f"cannot connect to {where}: {error.strerror or error}") from None
+    if config.tcp_keepalive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return sock, None
 
 
 def client_options(
-    config: ClientConfig, verifier: HostKeyVerifier
+    config: ClientConfig, verifier: HostKeyVerifier, identities: Identities
 ) -> asyncssh.SSHClientConnectionOptions:
-    """asyncssh's options for one leg. Raises `FileError` for a key file that cannot be used."""
-    keys: dict[str, Any] = {}
-    if config.identity_files:
-        keys = {
-            "client_keys": [_load_identity(path) for path in config.identity_files],
-            # As ssh does: `-i` adds to the agent's keys unless IdentitiesOnly says otherwise.
-            "agent_path": os.environ.get("SSH_AUTH_SOCK") or None,
-        }
+    """asyncssh's options for one leg. Raises `UsageError`."""
+    options = common_options(server=False, ciphers=config.ciphers)
+    if config.kex_algorithms:
+        options["kex_algs"] = available(config.kex_algorithms, get_kex_algs())
+        if not options["kex_algs"]:
+            raise UsageError("of the KexAlgorithms asked for, this machine's OpenSSL has none")
+    if config.mac_algorithms:
+        options["mac_algs"] = list(config.mac_algorithms)
     return asyncssh.SSHClientConnectionOptions(
-        **common_options(server=False, ciphers=config.ciphers),
+        **options,
         client_factory=lambda: Owner(verifier),
         client_version="relay",
         host=config.host,
         port=config.port,
         username=config.user,
+        # An empty list would stand for ~/.ssh/id_*, which have been looked at already.
+        client_keys=identities.pairs or None,
+        agent_path=None,
         # Only what is revoked, so that every other key is put to our verifier.
         known_hosts=verifier.revocations,
+        host_key_alias=config.host_key_alias or None,
         server_host_key_algs=verifier.preferred_algorithms(),
         preferred_auth="publickey",
         login_timeout=LOGIN_TIMEOUT,
-        **keys,
+        keepalive_interval=config.server_alive_interval,
+        # asyncssh knows no 0, which to ssh means that one question must be answered in time.
+        keepalive_count_max=max(1, config.server_alive_count_max),
     )
-
-
-def _load_identity(path: Path) -> Any:
-    """The key pair of `-i`: the private key, with its certificate if one lies beside it."""
-    try:
-        return asyncssh.load_keypairs(str(path))[0]
-    except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        if isinstance(error, OSError):
-            problem = error.strerror or str(error)
-        elif "assphrase" in str(error) or isinstance(error, asyncssh.KeyEncryptionError):
-            problem = "the key has a passphrase: add it to ssh-agent with ssh-add"
-        else:
-            problem = str(error)
-        raise FileError(path, problem) from None
 
 
 def explain(error: Exception, config: ClientConfig) -> RelayError:

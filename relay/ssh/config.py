@@ -8,6 +8,7 @@ from typing import Literal
 
 StrictHostKeyChecking = Literal["yes", "accept-new", "no", "ask"]
 GatewayPorts = Literal["no", "yes", "clientspecified"]
+AddressFamily = Literal["any", "inet", "inet6"]
 
 DEFAULT_PORT = 22
 
@@ -19,17 +20,52 @@ class ClientConfig:
     host: str
     user: str
     port: int = DEFAULT_PORT
+
     identity_files: tuple[Path, ...] = ()
-    """Empty: the keys of ssh-agent, then `~/.ssh/id_*`, as ssh does without `-i`."""
+    """Empty: `~/.ssh/id_*`, as ssh does without `-i`. The keys of ssh-agent come on top."""
+    optional_identity_files: frozenset[Path] = frozenset()
+    """Those of `identity_files` that may be missing: ssh says nothing of one in a file's
+    IdentityFile, and complains about one of `-i`."""
+    identities_only: bool = False
+    """Of the agent's keys, use only those that `identity_files` name too."""
+    identity_agent: str | None = None
+    """The agent's socket; None: what SSH_AUTH_SOCK says; empty: no agent."""
+    certificate_files: tuple[Path, ...] = ()
+
     user_known_hosts_files: tuple[Path, ...] = ()
     """Empty: `~/.ssh/known_hosts`. New keys are written to the first."""
     global_known_hosts_files: tuple[Path, ...] = field(
         default=(Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
     )
     strict_host_key_checking: StrictHostKeyChecking = "yes"
+    host_key_alias: str = ""
+    hash_known_hosts: bool = False
+
     ciphers: tuple[str, ...] = ()
     """Empty: `algorithms.CIPHERS`."""
+    kex_algorithms: tuple[str, ...] = ()
+    """Empty: `algorithms.CLIENT_KEX`."""
+    mac_algorithms: tuple[str, ...] = ()
+    """Empty: `algorithms.MACS`."""
+    host_key_algorithms: str = ""
+    """As in ssh_config, `+`, `-` and `^` included: what it changes depends on the known keys."""
     rekey_limit: int = 0
     """Bytes in either direction after which keys are changed; 0: what the cipher allows."""
+    rekey_seconds: int = 0
+    """Seconds after which keys are changed; 0: no limit of time."""
+
+    proxy_jump: tuple[ClientConfig, ...] = ()
+    """The hosts to pass on the way, the nearest first; only the first may have a
+    `proxy_command`, and none a `proxy_jump`."""
+    proxy_command: str = ""
+    """For the shell; its input and output are the connection."""
     connect_timeout: float | None = None
-    """Seconds for the TCP connection; None: the system's."""
+    """Seconds until B has shown its key; None: as long as the system takes."""
+    address_family: AddressFamily = "any"
+    bind_address: str = ""
+    """Where the connection comes from; empty: the system chooses."""
+    tcp_keepalive: bool = True
+    server_alive_interval: int = 0
+    """Seconds of silence after which B is asked whether it is there; 0: never."""
+    server_alive_count_max: int = 3
+    """Questions without an answer after which the connection counts as lost."""

@@ -154,33 +154,39 @@ class Endpoint(ChannelHandler):
         self._read()
 
     def _readable(self) -> None:
+        flusher = self.leg.flusher
+        flusher.begin()
+        try:
+            self._read_packets(flusher.scratch)
+        finally:
+            flusher.flush()  # The scratch memory is everybody's.
+        self._read()
+
+    def _read_packets(self, scratch: memoryview) -> None:
+        """What the socket has, as packets one behind the other in `scratch`."""
         leg, channel, sock = self.leg, self.channel, self._sock
-        scratch = leg.flusher.scratch
         start = leg.headroom
         while sock is not None and leg.has_room:
             room = min(channel.send_window, channel.send_packet)
             data = start + DATA_OFFSET
             if room == 0 or data + room + leg.tailroom > len(scratch):
-                break
+                return
             try:
                 size = sock.recv_into(scratch[data : data + room])
             except (BlockingIOError, InterruptedError):
-                break
+                return
             except OSError as error:
                 self._local_lost(error)
-                break
+                return
             if size == 0:
                 self._local_eof()
-                break
+                return
             channel.send_window -= size
             self.sent_bytes += size
-            length = frame_data(scratch, start, size)
-            leg.forward(scratch, start, length, channel, None)
+            leg.forward(scratch, start, frame_data(scratch, start, size), channel, None)
             if size < room:
-                break
+                return
             start = data + size + leg.tailroom + leg.headroom
-        leg.flusher.flush()
-        self._read()
 
     def window_adjust(self, size: int) -> None:
         self.channel.received_window_adjust(size)

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from asyncssh.packet import SSHPacket, SSHPacketHandler
 
-from relay.errors import ProtocolViolation
+from relay.errors import LocalError, ProtocolViolation
 from relay.wire import numbers
 from relay.wire.packet import DATA_OFFSET, TAIL_ROOM, frame_data
 
 if TYPE_CHECKING:
     from relay.ssh.leg import Leg
+
+
+class OpenRefused(LocalError):
+    """We refuse the peer's CHANNEL_OPEN; the text is what it is told (RFC 4254 §5.1)."""
+
+    def __init__(self, code: numbers.OpenFailure, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class ChannelHandler(SSHPacketHandler):

@@ -27,6 +27,8 @@ DIRECTORY_MODE: Final = 0o700
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
+HostKey = asyncssh.SSHKey
+
 
 def load_or_create_host_key(path: Path) -> tuple[asyncssh.SSHKey, bool]:
     """The host key in `path`, and whether this call made it (with `path.pub` beside it).

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import asyncssh
@@ -29,14 +29,16 @@ from asyncssh.encryption import GCMEncryption as AsyncsshGcmEncryption
 from asyncssh.encryption import _enc_params
 from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
-from asyncssh.packet import SSHPacket
+from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from relay.errors import ProtocolViolation
 from relay.ssh import algorithms
+from relay.ssh.handler import OpenRefused
 from relay.wire.encoding import byte, string, uint32
 from relay.wire.gcm import MAX_BLOCKS, MAX_PACKETS, GcmCipher, TagMismatch
 from relay.wire.numbers import (
     MSG_CHANNEL_DATA,
+    MSG_CHANNEL_OPEN,
     MSG_DEBUG,
     MSG_GLOBAL_REQUEST,
     MSG_KEX_LAST,
@@ -61,6 +63,20 @@ sends at once (RFC 4253 §7.1 lets both); one that waits for ours is offered all
 SLOW_REKEY_BYTES: Final = 2**30
 """RFC 4253 §9: "after each gigabyte of transmitted data", for the ciphers without a reason to
 do otherwise; OpenSSH does so for chacha20 too."""
+
+CHANNEL_KINDS: Final = frozenset(
+    (
+        b"direct-tcpip",
+        b"direct-streamlocal@openssh.com",
+        b"session",
+        b"tun@openssh.com",
+    )
+)
+"""What a client may ask of us by CHANNEL_OPEN, be it to hear that it is not given."""
+
+LATE_BYTES: Final = 256 * 2**20
+"""What a peer may still send under the old keys after our KEXINIT: what it had under way when it
+heard of it. Twice what a path of 10 Gbit/s and 100 ms holds."""
 
 MIN_REKEY_BYTES: Final = 4096
 """Below this, key exchanges would follow one another without data between."""
@@ -161,6 +177,8 @@ class FastConnection(SSHConnection):
         # Bytes and packets in both directions since keys last changed.
         self._keyed_bytes = 0
         self._keyed_packets = 0
+        # What `_keyed_bytes` was when we last sent a KEXINIT.
+        self._kexinit_at = 0
         # The loop's time at which the peer was last heard.
         self._heard = 0.0
         self._kexinit_timer: asyncio.TimerHandle | None = None
@@ -170,6 +188,9 @@ class FastConnection(SSHConnection):
     def write(self, data: bytes | bytearray) -> None:
         """Send `data`, which is sealed, behind all that was written before."""
         raise NotImplementedError
+
+    def keys_changing(self) -> None:
+        """No data may be sent until `keys_changed`."""
 
     def keys_changed(self) -> None:
         """Data may be sent again."""
@@ -228,6 +249,8 @@ class FastConnection(SSHConnection):
         """asyncssh caught what it does not know: a violation that a handler of ours saw, or a
         fault of ours, which is logged with its trace and ends this leg only."""
         error = (exc_info or sys.exc_info())[1]
+        if isinstance(error, PacketDecodeError):
+            error = ProtocolViolation(f"a message that cannot be read: {error}")
         if isinstance(error, ProtocolViolation):
             self.fail(error)
             return
@@ -301,8 +324,17 @@ class FastConnection(SSHConnection):
             self._send_kexinit()
             self._kexinit_sent = True
 
+    def check_rekey(self) -> None:
+        """Does the peer take part in the key exchange that it was asked for? Raises
+        `ProtocolViolation`."""
+        late = self._keyed_bytes - self._kexinit_at
+        if self._auth_complete and not self._kex_complete and late > LATE_BYTES:
+            raise ProtocolViolation(f"{late} bytes since the peer was asked to change keys")
+
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """asyncssh's `send_packet`: the same deferring and counting, without its IGNORE."""
+        if not self.alive:
+            return  # RFC 4253 §11.1: nothing follows a DISCONNECT.
         encryption = self._send_encryption
         if self._must_defer(pkttype):
             self._deferred_packets.append((pkttype, args))
@@ -320,6 +352,7 @@ class FastConnection(SSHConnection):
             packet = self._seal_slowly(payload)
         seq = self._send_seq
         if seq == 0xFFFFFFFF and encryption is None:
+            self._send_seq = 0  # The DISCONNECT that follows must not raise again.
             raise asyncssh.ProtocolError("Sequence rollover before kex complete")
         strict = pkttype == MSG_NEWKEYS and self._strict_kex
         self._send_seq = 0 if strict else (seq + 1) & 0xFFFFFFFF
@@ -377,6 +410,8 @@ class FastConnection(SSHConnection):
             self._kexinit_timer = self._loop.call_later(KEXINIT_PATIENCE, self._offer, ())
             return
         super()._send_kexinit()
+        self._kexinit_at = self._keyed_bytes
+        self.keys_changing()
 
     def _offer(self, client: tuple[str, ...]) -> None:
         """B's first KEXINIT, once it is known what the client offers, or it has kept silent."""
@@ -414,6 +449,14 @@ class FastConnection(SSHConnection):
 
     def _reset_keepalive_timer(self) -> None:
         self._heard = self._loop.time()
+
+    def set_keepalive(
+        self, interval: float | str | None = None, count_max: int | None = None
+    ) -> None:
+        super().set_keepalive(cast(Any, interval), cast(Any, count_max))
+        self._cancel_keepalive_timer()
+        if self._auth_complete:
+            self._set_keepalive_timer()
 
     def _keepalive_timer_callback(self) -> None:
         silence = self._loop.time() - self._heard
@@ -455,12 +498,19 @@ Opened = tuple[Any, Any]
 """What asyncssh wants of a channel open: the channel's handler and a session, ours is None."""
 
 
+def _opened(handler_for: Callable[[str, int, str, int], object], packet: SSHPacket) -> Opened:
+    try:
+        return handler_for(*_tcpip(packet)), None
+    except OpenRefused as refusal:
+        raise asyncssh.ChannelOpenError(refusal.code, str(refusal)) from None
+
+
 class FastServerConnection(FastConnection, SSHServerConnection):
     """B's side of a leg: what the client asks for arrives at the methods without underscore."""
 
     def direct_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
         """A wants a stream to `host:port`. Returns the channel's handler, or raises
-        `asyncssh.ChannelOpenError`."""
+        `OpenRefused`."""
         raise NotImplementedError
 
     async def tcpip_forward(self, host: str, port: int) -> int | None:
@@ -492,6 +542,24 @@ class FastServerConnection(FastConnection, SSHServerConnection):
             asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"this relay gives no {what}"
         )
 
+    def _channel_open_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """asyncssh looks for a method of the kind's name, and finds its own inner ones too."""
+        peek = SSHPacket(packet.get_full_payload())
+        peek.get_byte()
+        kind, sender = peek.get_string(), peek.get_uint32()
+        if kind in CHANNEL_KINDS:
+            SSHConnection._process_channel_open(self, pkttype, pktid, packet)
+            return
+        self.refused(f"a channel of the kind {kind.decode('ascii', 'replace')}")
+        self.send_channel_open_failure(
+            sender, asyncssh.OPEN_UNKNOWN_CHANNEL_TYPE, "this relay knows no such channel", "en-US"
+        )
+
+    _packet_handlers = {  # noqa: RUF012
+        **FastConnection._packet_handlers,
+        MSG_CHANNEL_OPEN: _channel_open_received,
+    }
+
     def _process_session_open(self, packet: SSHPacket) -> Opened:
         return self._prohibit("session (shell, command or subsystem); use ssh -N")
 
@@ -502,7 +570,7 @@ class FastServerConnection(FastConnection, SSHServerConnection):
         return self._prohibit("unix socket")
 
     def _process_direct_tcpip_open(self, packet: SSHPacket) -> Opened:
-        return self.direct_tcpip(*_tcpip(packet)), None
+        return _opened(self.direct_tcpip, packet)
 
     def _process_streamlocal_forward_at_openssh_dot_com_global_request(
         self, packet: SSHPacket
@@ -557,11 +625,11 @@ class FastClientConnection(FastConnection, SSHClientConnection):
 
     def forwarded_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
         """B passes on a stream for the service `host:port`. Returns the channel's handler, or
-        raises `asyncssh.ChannelOpenError`."""
+        raises `OpenRefused`."""
         raise NotImplementedError
 
     def _process_forwarded_tcpip_open(self, packet: SSHPacket) -> Opened:
-        return self.forwarded_tcpip(*_tcpip(packet)), None
+        return _opened(self.forwarded_tcpip, packet)
 
     async def global_request(self, name: bytes, fields: bytes) -> bytes | None:
         """Ask B; returns the answer's fields, or None if it refused (RFC 4254 §4)."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import hashlib
 import hmac
 import os
 import signal
@@ -26,22 +27,12 @@ import asyncssh
 
 from relay.errors import HostKeyRefused
 from relay.log import EventLog
+from relay.ssh.algorithms import HOST_KEY_NAMES, HOST_KEYS, certified
 from relay.ssh.config import DEFAULT_PORT, ClientConfig
 from relay.ssh.hostkeys import fingerprint, make_private_directory
 
 FILE_MODE: Final = 0o600
 """Of a known_hosts file that we create: it tells where its owner connects to."""
-
-HOST_KEY_ALGORITHMS: Final = (
-    "ssh-ed25519",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-    # Last: a weak random number gives an ECDSA key away. Some servers have no other.
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-)
-"""What a client accepts from a server that it knows nothing of. No SHA-1, no DSA."""
 
 _SIGNATURES: Final = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"), "ssh-dss": ()}
 """Key types whose signature algorithms have names of their own (RFC 8332), or none that we take."""
@@ -111,12 +102,13 @@ class KnownHosts:
             names |= {host_name(address, port), host_name(address, DEFAULT_PORT)}
         return KnownKeys(keys, authorities, self._find(_REVOKED, *sorted(names)), portless)
 
-    def add(self, host: str, port: int, key: asyncssh.SSHKey) -> None:
+    def add(self, host: str, port: int, key: asyncssh.SSHKey, *, hashed: bool = False) -> None:
         """Remember `key` here and as a new last line of the user's first file. Raises OSError.
 
-        The folder is made 0700 and the file 0600 where they are missing.
+        The folder is made 0700 and the file 0600 where they are missing. `hashed` is
+        HashKnownHosts: who reads the file does not learn where its owner connects to.
         """
-        text = line_for(host, port, key)
+        text = line_for(host, port, key, hashed=hashed)
         make_private_directory(self._first_file.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self._first_file, flags, FILE_MODE)
@@ -125,13 +117,11 @@ class KnownHosts:
             # theirs must not run into ours.
             fcntl.flock(fd, fcntl.LOCK_EX)
             lines = file.read().split(b"\n")
-            line = text.encode()
-            if line in lines:
-                number = lines.index(line) + 1
-            else:
+            number = _line_with(lines, host_name(host, port), text.rpartition(" ")[2])
+            if not number:
                 # An editor may have left the last line without its end.
                 mend = b"\n" if lines[-1] else b""
-                file.write(mend + line + b"\n")
+                file.write(mend + text.encode() + b"\n")
                 number = len(lines) + len(mend)
         self._lines.append(_parse(text, f"{self._first_file}:{number}"))
 
@@ -157,10 +147,32 @@ def host_name(host: str, port: int) -> str:
     return host if port == DEFAULT_PORT else f"[{host}]:{port}"
 
 
-def line_for(host: str, port: int, key: asyncssh.SSHKey) -> str:
+def line_for(host: str, port: int, key: asyncssh.SSHKey, *, hashed: bool = False) -> str:
     """The line, without its end, that makes `key` a known key of `host`."""
     data = base64.b64encode(key.public_data).decode("ascii")
-    return f"{host_name(host, port)} {key.get_algorithm()} {data}"
+    name = host_name(host, port)
+    return f"{_hash(name) if hashed else name} {key.get_algorithm()} {data}"
+
+
+def _hash(name: str) -> str:
+    """`|1|salt|digest`, from which the name can only be guessed."""
+    salt = os.urandom(hashlib.sha1().digest_size)
+    digest = hmac.digest(salt, name.encode(errors="surrogateescape"), "sha1")
+    return "|1|" + "|".join(base64.b64encode(part).decode("ascii") for part in (salt, digest))
+
+
+def _line_with(lines: list[bytes], name: str, data: str) -> int:
+    """The number of the line that has this key for this host; 0: none has."""
+    for number, line in enumerate(lines, start=1):
+        words = line.decode(errors="surrogateescape").split()
+        if len(words) < 3 or words[2] != data:
+            continue
+        try:
+            if _matches(words[0], name):
+                return number
+        except ValueError:
+            pass
+    return 0
 
 
 class HostKeyVerifier:
@@ -180,23 +192,32 @@ class HostKeyVerifier:
 
         A server with several keys then shows the one that is known. The others are offered
         too: a server that lost that key must be found out as changed, not as incompatible.
+        HostKeyAlgorithms changes this list, or takes its place.
         """
-        known = self._known_hosts.lookup(self._config.host, self._config.port)
+        known = self._known_hosts.lookup(*self._filed(self._config.host, self._config.port))
         names: list[str] = []
         if known.authorities:
-            names += [f"{name}-cert-v01@openssh.com" for name in HOST_KEY_ALGORITHMS]
+            names += certified(HOST_KEYS)
         for one in known.keys:
             key_type = one.key.get_algorithm()
             names += _SIGNATURES.get(key_type, (key_type,))
-        names += HOST_KEY_ALGORITHMS
-        return list(dict.fromkeys(names))
+        names = list(dict.fromkeys([*names, *HOST_KEYS]))
+        spec = self._config.host_key_algorithms
+        return list(HOST_KEY_NAMES.assemble(spec, names)) if spec else names
+
+    def _filed(self, host: str, port: int) -> tuple[str, int]:
+        """Under which name and port the files have this host: HostKeyAlias "should be used
+        instead of the real host name", and ssh leaves out the port then."""
+        alias = self._config.host_key_alias
+        return (alias, DEFAULT_PORT) if alias else (host, port)
 
     def revocations(
         self, host: str, address: str, port: int | None
     ) -> tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
         """For asyncssh's `known_hosts` option: trust nothing, so that it asks us; know what is
         revoked, so that it refuses a certificate on a revoked key, which we do not get to see."""
-        revoked = self._known_hosts.lookup(host, port or DEFAULT_PORT, address).revoked
+        where = self._filed(host, port or DEFAULT_PORT)
+        revoked = self._known_hosts.lookup(*where, address).revoked
         return [], [], [one.key for one in revoked]
 
     def verify(self, host: str, address: str, port: int, key: asyncssh.SSHKey) -> None:
@@ -205,6 +226,7 @@ class HostKeyVerifier:
         With `accept-new` and `no` an unknown key is added to the user's first file. A changed
         key is refused whatever the setting: `no` is how people get used to being overheard.
         """
+        host, port = self._filed(host, port)
         known = self._known_hosts.lookup(host, port, address)
         name = host_name(host, port)
         shown = f"{key.get_algorithm()} {fingerprint(key)}"
@@ -221,6 +243,7 @@ class HostKeyVerifier:
 
         The certificate itself (its principals, its dates) is for asyncssh to check.
         """
+        host, port = self._filed(host, port)
         known = self._known_hosts.lookup(host, port, address)
         name = host_name(host, port)
         shown = f"{ca_key.get_algorithm()} {fingerprint(ca_key)}"
@@ -271,7 +294,7 @@ class HostKeyVerifier:
     def _remember(self, host: str, port: int, key: asyncssh.SSHKey, shown: str) -> None:
         name, path = host_name(host, port), str(self._known_hosts.file_for_new_keys)
         try:
-            self._known_hosts.add(host, port, key)
+            self._known_hosts.add(host, port, key, hashed=self._config.hash_known_hosts)
         except OSError as error:
             # The user accepted the key: a file that cannot be written is no reason to stay away.
             problem = "{path}: cannot add the host key of {name}: {reason}"

@@ -92,6 +92,8 @@ class Leg(FastConnection):
         self._queue: FairQueue[Channel] = FairQueue()
         # Who is to be told when this leg has room again, in the order in which they came.
         self._waiters: dict[Waiter, None] = {}
+        # The legs that have stopped the reading of this one.
+        self._paused_by: set[Leg] = set()
 
     # -- its life
 
@@ -158,6 +160,7 @@ class Leg(FastConnection):
                         break
                 start += size
             self.rekey_if_due()
+            self.check_rekey()
         except (ProtocolViolation, asyncssh.DisconnectError) as error:
             self.fail(error)
         except Exception:
@@ -267,8 +270,11 @@ class Leg(FastConnection):
             self._pause(source)
 
     def _pause(self, source: Leg) -> None:
-        if source.stream is not None and self.alive:
+        # A leg that changes its keys is read whatever waits elsewhere: else two that do so at
+        # once, each with much waiting for the other, would never hear the answers to it.
+        if source.stream is not None and source.can_send and self.alive:
             source.stream.pause(self)
+            source._paused_by.add(self)
             self._waiters[source] = None
 
     def cut(self, channel: Channel) -> bool:
@@ -316,6 +322,10 @@ class Leg(FastConnection):
             return
         self._blocked = False
         stream.resume(self)
+
+    def keys_changing(self) -> None:
+        for leg in list(self._paused_by):
+            self.leg_has_room(leg)
 
     def keys_changed(self) -> None:
         self.flusher.mark(self)
@@ -367,7 +377,8 @@ class Leg(FastConnection):
             waiter.leg_has_room(self)
 
     def leg_has_room(self, leg: Leg) -> None:
-        """A leg that this one feeds has room again."""
+        """A leg that this one feeds has room again, or need not have any."""
+        self._paused_by.discard(leg)
         if self.stream is not None:
             self.stream.resume(leg)
 

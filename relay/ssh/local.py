@@ -1,12 +1,13 @@
-"""Local sockets: the ports that a program opens, and the services that it dials."""
+"""Local sockets: the ports and paths that a program opens, and the services that it dials."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import ipaddress
+import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from relay.errors import AddressError
@@ -15,6 +16,20 @@ from relay.policy.limits import LOCAL_BACKLOG
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 EVERY_ADDRESS: Final = ("0.0.0.0", "::")
+
+FAMILIES: Final[Mapping[str, int]] = {
+    "any": socket.AF_UNSPEC,
+    "inet": socket.AF_INET,
+    "inet6": socket.AF_INET6,
+}
+"""AddressFamily of ssh_config(5)."""
+
+UNIX_ORIGIN: Final = ("127.0.0.1", 65535)
+"""Where a connection to a unix socket is said to come from: what ssh says, since a peer may want
+an address there."""
+
+BIND_MASK: Final = 0o177
+"""StreamLocalBindMask's default: "readable and writable only by the owner"."""
 
 ACCEPT_PAUSE: Final = 0.5
 """Seconds without accepting after the process ran out of descriptors: long enough for some to be
@@ -26,13 +41,20 @@ ACCEPTS_PER_EVENT: Final = 64
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-def addresses_of(bind: str | None, *, default: tuple[str, ...] = LOOPBACK) -> tuple[str, ...]:
-    """The addresses that ssh means by a bind address: none given, `localhost`, `*` or empty."""
+def addresses_of(
+    bind: str | None, *, default: tuple[str, ...] = LOOPBACK, family: str = "any"
+) -> tuple[str, ...]:
+    """The addresses that ssh means by a bind address: none given, `localhost`, `*` or empty; of
+    them, those of the family (of AddressFamily, -4 and -6)."""
     if bind is None:
-        return default
-    if bind in ("", "*"):
-        return EVERY_ADDRESS
-    return LOOPBACK if bind == "localhost" else (bind,)
+        addresses = default
+    elif bind in ("", "*"):
+        addresses = EVERY_ADDRESS
+    elif bind == "localhost":
+        addresses = LOOPBACK
+    else:
+        return (bind,)
+    return tuple(one for one in addresses if family in ("any", "inet6" if ":" in one else "inet"))
 
 
 def listen(addresses: Iterable[str], port: int) -> list[socket.socket]:
@@ -84,8 +106,41 @@ def _listen_one(address: str, port: int) -> socket.socket:
     return sock
 
 
+def listen_unix(path: str, *, mask: int = BIND_MASK, unlink: bool = False) -> socket.socket:
+    """A listening unix socket, whose file has the mode that `mask` leaves.
+
+    `unlink` is StreamLocalBindUnlink: a file that is there already is removed first. Raises
+    `AddressError`.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if unlink:
+            _unlink(path)
+        sock.setblocking(False)
+        # Of the whole process, for two calls: no other thread of ours makes files.
+        before = os.umask(mask)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        sock.listen(LOCAL_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise AddressError(f"cannot listen on {path}: {error.strerror or error}") from None
+    return sock
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
 def name_of(sock: socket.socket) -> str:
-    """`127.0.0.1:2222`, `[::1]:2222`"""
+    """`127.0.0.1:2222`, `[::1]:2222`, or the path of a unix socket"""
+    if sock.family == socket.AF_UNIX:
+        return str(sock.getsockname())
     host, port = sock.getsockname()[:2]
     return format_address(host, port)
 
@@ -114,7 +169,7 @@ class Acceptor:
                 self._loop.remove_reader(self._sock)
                 self._pause = self._loop.call_later(ACCEPT_PAUSE, self._resume)
                 return
-            self._accepted(sock, address[:2])
+            self._accepted(sock, address[:2] if address else UNIX_ORIGIN)
 
     def _resume(self) -> None:
         self._pause = None
@@ -124,10 +179,14 @@ class Acceptor:
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._sock)
+        if self._sock.family == socket.AF_UNIX:
+            _unlink(self._sock.getsockname())
         self._sock.close()
 
 
-async def dial(host: str, port: int) -> socket.socket:
+async def dial(
+    host: str, port: int, *, family: int = socket.AF_UNSPEC, bind_address: str = ""
+) -> socket.socket:
     """A connected socket to `host:port`, trying its addresses in their order.
 
     Raises OSError: that of the last address, or of the name's resolution.
@@ -135,24 +194,42 @@ async def dial(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     if host == "localhost" or _is_literal(host):
         # Answered by this machine at once: a thread would cost more than the answer.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
     else:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
     failure: OSError = OSError(errno.EADDRNOTAVAIL, "no address")
     for family, kind, protocol, _, where in found:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
+            if bind_address:
+                source = await loop.getaddrinfo(bind_address, 0, family=family, type=kind)
+                sock.bind(source[0][4])
             await loop.sock_connect(sock, where)
         except OSError as error:
             sock.close()
             failure = error
+            if error.errno and not isinstance(error, socket.gaierror):
+                # asyncio's own text has the address in the place of the reason.
+                failure = OSError(error.errno, os.strerror(error.errno))
         except BaseException:
             sock.close()
             raise
         else:
             return sock
     raise failure
+
+
+async def dial_unix(path: str) -> socket.socket:
+    """A connected unix socket. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _is_literal(host: str) -> bool:

@@ -49,7 +49,7 @@ class Host(Protocol):
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
     ) -> object:
         """`direct-tcpip` (RFC 4254 §7.2). Returns the channel's handler, or raises
-        `asyncssh.ChannelOpenError`."""
+        `OpenRefused`."""
 
 
 class ServerLeg(Leg, FastServerConnection):

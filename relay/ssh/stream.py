@@ -63,6 +63,8 @@ class Flusher:
         self._loop = loop
         self._dirty: list[Flushable] = []
         self._scheduled = False
+        # A batch of input is being used: its owner flushes at its end.
+        self._batching = False
         self.pool = Pool()
         # Bytes that wait in the queues of all legs together; the legs keep it.
         self.waiting = 0
@@ -72,12 +74,17 @@ class Flusher:
     def mark(self, leg: Flushable) -> None:
         """`leg` has something to send; it is flushed at the end of the batch, or soon."""
         self._dirty.append(leg)
-        if not self._scheduled:
+        if not self._batching and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._scheduled_flush)
 
+    def begin(self) -> None:
+        """A batch begins; whoever calls this calls `flush` at its end, whatever happens."""
+        self._batching = True
+
     def flush(self) -> None:
         """Send everything now."""
+        self._batching = False
         while self._dirty:
             dirty, self._dirty = self._dirty, []
             for leg in dirty:
@@ -179,8 +186,11 @@ class Stream(asyncio.Transport):
     def _use(self) -> None:
         buffer = self._buffer
         assert buffer is not None
-        start = self._reader.received(buffer, self._start, self._end)
-        self._flusher.flush()  # What is to be sent may still lie in this buffer.
+        self._flusher.begin()
+        try:
+            start = self._reader.received(buffer, self._start, self._end)
+        finally:
+            self._flusher.flush()  # What is to be sent may still lie in this buffer.
         end = self._end
         if start == end or self._closed:
             self._buffer = None

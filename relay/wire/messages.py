@@ -40,6 +40,12 @@ def tcpip_fields(host: str, port: int, origin_host: str, origin_port: int) -> by
     return string(host) + uint32(port) + string(origin_host) + uint32(origin_port)
 
 
+def streamlocal_fields(path: str) -> bytes:
+    """OpenSSH's PROTOCOL §2.4: the fields of `direct-streamlocal@openssh.com`; a string and a
+    number are reserved."""
+    return string(path.encode(errors="surrogateescape")) + string(b"") + uint32(0)
+
+
 def open_confirmation(recipient: int, sender: int, window: int, packet: int) -> bytes:
     """§5.1"""
     return (

@@ -15,12 +15,12 @@ import pytest
 
 import relay
 from relay.agent.config import AgentConfig
-from relay.cli import agent, connect, server
+from relay.cli import agent, connect, server, ssh_files
 from relay.connect.config import ConnectConfig
 from relay.log import EventLog
 from relay.policy.forward import Forward
 from relay.server.config import ServerConfig
-from relay.ssh.algorithms import CIPHERS
+from relay.ssh.algorithms import CIPHERS, CLIENT_KEX, MACS
 
 Main = Callable[[list[str]], int]
 R = "-Rgpu1:8000:localhost:8000"
@@ -74,6 +74,15 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setenv("LOGNAME", "me")
     return started
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home without files of ssh_config, on a system without one."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(ssh_files, "SYSTEM_FOLDER", str(tmp_path / "system"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return tmp_path
 
 
 def refused(main: Main, capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -176,11 +185,47 @@ def test_a_flag_goes_before_an_option_and_the_first_option_before_the_next(
         ("ConnectTimeout=10", "connect_timeout", 10.0),
         ("ConnectTimeout=1m30", "connect_timeout", 90.0),
         ("ConnectTimeout=none", "connect_timeout", None),
+        ("ConnectTimeout=0", "connect_timeout", None),
+        ("RekeyLimit=1g 1h30", "rekey_seconds", 3630),
+        ("AddressFamily=inet6", "address_family", "inet6"),
+        ("BindAddress=127.0.0.2", "bind_address", "127.0.0.2"),
+        ("BatchMode=yes", "strict_host_key_checking", "yes"),
+        ("CertificateFile=~/c", "certificate_files", (Path("~/c"),)),
+        ("Ciphers=+aes128-ctr,3des-cbc", "ciphers", CIPHERS),
+        ("Ciphers=^aes128-ctr", "ciphers", ("aes128-ctr", *CIPHERS[:-1])),
+        ("Ciphers=-*-ctr,chacha*", "ciphers", CIPHERS[:2]),
+        ("Ciphers=aes192-ctr,aes256-ctr", "ciphers", ("aes256-ctr",)),
+        ("HashKnownHosts=yes", "hash_known_hosts", True),
+        ("HostKeyAlgorithms=+ssh-rsa", "host_key_algorithms", "+ssh-rsa"),
+        ("HostKeyAlias=C1.Example", "host_key_alias", "c1.example"),
+        ("IdentitiesOnly=true", "identities_only", True),
+        ("IdentityAgent=none", "identity_agent", ""),
+        ("IdentityAgent=SSH_AUTH_SOCK", "identity_agent", None),
+        ("IdentityAgent=$LOGNAME", "identity_agent", "me"),
+        ("IdentityAgent=/run/%r.%h.%p", "identity_agent", "/run/me.b.22"),
+        ("IdentityFile=none", "identity_files", (Path(os.devnull),)),
+        ("KexAlgorithms=-*group*", "kex_algorithms", CLIENT_KEX[:3]),
+        ("MACs=hmac-sha2-*,umac-64@openssh.com", "mac_algorithms", MACS),
+        ("ProxyCommand=nc %h %p # %%", "proxy_command", "nc b 22 # %"),
+        ("ProxyCommand=none", "proxy_command", ""),
+        ("ProxyJump=none", "proxy_jump", ()),
+        ("ServerAliveCountMax=5", "server_alive_count_max", 5),
+        ("ServerAliveInterval=2m", "server_alive_interval", 120),
+        ("ServerAliveInterval=none", "server_alive_interval", 0),
+        ("TCPKeepAlive=no", "tcp_keepalive", False),
+        ("ForwardX11=whatever is here", "port", 22),
+        (
+            "UserKnownHostsFile=/a/%k ${LOGNAME}",
+            "user_known_hosts_files",
+            (Path("/a/b"), Path("me")),
+        ),
         ("Port=2022", "port", 2022),
         ("User=x", "user", "x"),
     ],
 )
 def test_options(started: Started, option: str, name: str, value: object) -> None:
+    if name == "certificate_files":
+        value = (Path.home() / "c",)
     assert getattr(started.agent(R, "-o", option, "b").client, name) == value
 
 
@@ -196,23 +241,35 @@ def test_a_tilde_that_no_shell_has_seen(started: Started) -> None:
         ("b", "missing: -R"),
         (f"{R}", "missing: [user@]host"),
         (f"{R} b command", "unrecognized arguments: command"),
-        (f"{R} b -X", "unrecognized arguments: -X"),
+        (f"{R} b -X", "relay-agent does not serve -X: X11 is not forwarded"),
+        (f"{R} b -tt", "relay-agent does not serve -t: there is no terminal"),
+        (f"{R} b -E file", "relay-agent does not serve -E: redirect"),
+        (f"{R} b -L 1:h:2", "relay-agent does not serve -L: it publishes services; relay-connect"),
+        (f"{R} b -Z", "unrecognized arguments: -Z"),
         ("-R nonsense b", "'nonsense' is no forward"),
         ("-R 1:b:70000 b", "'70000'"),
         (f"{R} b:22", "a port goes after -p"),
         (f"{R} -p 0 b", "'0' is no port"),
         (f"{R} -p ssh b", "'ssh' is no port"),
         (f"{R} -p", "expected one argument"),
-        (f"{R} -oForwardX11=yes b", "-o ForwardX11: not known here; known are Ciphers,"),
-        (f"{R} -oPort b", "give Keyword=value"),
-        (f"{R} -oPort= b", "give Keyword=value"),
+        (f"{R} -oForwardX12=yes b", "-o ForwardX12=yes: ForwardX12 is no keyword of ssh_config"),
+        (f"{R} -oPorts=1 b", "Port perhaps"),
+        (f"{R} -oPort b", "give Port=value"),
+        (f"{R} -oPort= b", "give Port=value"),
+        (f"{R} -oHost=a b", "Host has its place in a file only"),
+        (f"{R} -oInclude=a b", "Include has its place in a file only"),
+        (f"{R} -oRevokedHostKeys=/a b", "RevokedHostKeys is not served: list these keys"),
+        (f"{R} -J a:b:c d", "'a:b:c' is no host to jump over"),
+        (f"{R} -J b b", "leads over itself"),
         (f"{R} -oStrictHostKeyChecking=maybe b", "accept-new"),
         (f"{R} -oUserKnownHostsFile='a b", "quotation"),
         (f"{R} -oConnectTimeout=soon b", "give seconds"),
-        (f"{R} -oConnectTimeout=0 b", "give seconds"),
         (f"{R} -oRekeyLimit=lots b", "give a size"),
         (f"{R} -oRekeyLimit=1 b", "at least 16 bytes"),
-        (f"{R} -oRekeyLimit=default|1h b", "limit of time"),
+        (f"{R} -oRekeyLimit=1G|soon b", "-o RekeyLimit=1G soon: 'soon': give seconds"),
+        (f"{R} -oKexAlgorithms=a b", "unknown key exchange 'a'; known are mlkem768x25519-sha256"),
+        (f"{R} -oIdentityFile=%x b", "%x in '%x' is no token here: known are %%, %C"),
+        (f"{R} -oIdentityFile=${{NOTHING}}/a b", "there is no such environment variable"),
         (f"{R} -c aes128-cbc b", "unknown cipher 'aes128-cbc'; known are aes128-gcm"),
         (f"{R} --log-format xml b", "invalid choice: 'xml'"),
     ],

@@ -1,0 +1,257 @@
+"""From the flags and files of ssh_config(5) to the configuration of a leg."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from relay.cli.ssh_files import load
+from relay.errors import UsageError
+from relay.policy import ssh_keywords as keywords
+from relay.policy import ssh_values as values
+from relay.policy.forward import Forward, parse_destination
+from relay.policy.ssh_config import Config
+from relay.policy.ssh_keywords import Keyword
+from relay.policy.ssh_tokens import PROXY_TOKENS, expand_path, expand_tokens, expand_variables
+from relay.policy.ssh_values import Hop
+from relay.policy.ssh_words import Line, Place
+from relay.ssh.algorithms import CIPHER_NAMES, HOST_KEY_NAMES, KEX_NAMES, MAC_NAMES
+from relay.ssh.config import ClientConfig, StrictHostKeyChecking
+
+T = TypeVar("T")
+
+MAX_HOPS: Final = 16
+"""Jump hosts of jump hosts; one that leads to itself must end."""
+
+_FLAGS: Final[dict[str, tuple[str, Keyword[object]]]] = {
+    "port": ("-p", keywords.PORT),
+    "user": ("-l", keywords.USER),
+    "identities": ("-i", keywords.IDENTITY_FILE),
+    "ciphers": ("-c", keywords.CIPHERS),
+    "macs": ("-m", keywords.MACS),
+    "bind_address": ("-b", keywords.BIND_ADDRESS),
+    "jump": ("-J", keywords.PROXY_JUMP),
+    "tag": ("-P", keywords.TAG),
+    "local_forwards": ("-L", keywords.LOCAL_FORWARD),
+    "remote_forwards": ("-R", keywords.REMOTE_FORWARD),
+    "dynamic_forwards": ("-D", keywords.DYNAMIC_FORWARD),
+}
+"""Flags with a value, and the keyword that each stands for."""
+
+_FORWARDS: Final[dict[Keyword[object], Callable[[str], Forward]]] = {
+    keywords.LOCAL_FORWARD: values.forward_of_local,
+    keywords.REMOTE_FORWARD: values.forward_of_remote,
+    keywords.DYNAMIC_FORWARD: values.forward_of_dynamic,
+}
+
+
+def read_config(arguments: argparse.Namespace) -> Config:
+    """All that ssh_config says for the destination. Raises UsageError or FileError.
+
+    "command-line options; user's configuration file; system-wide configuration file": flags go
+    before `-o`, `-o` before the destination, and that before the files.
+    """
+    user, host, port = parse_destination(arguments.destination)
+    place = Place(arguments.destination)
+
+    def flags(config: Config) -> None:
+        for name, (flag, keyword) in _FLAGS.items():
+            given = getattr(arguments, name, None) or []
+            for text in [given] if isinstance(given, str) else given:
+                _set_flag(config, flag, keyword, text)
+        if arguments.family:
+            config.set(keywords.ADDRESS_FAMILY, arguments.family, Place("-4, -6"))
+        if getattr(arguments, "gateway_ports", False):
+            config.set(keywords.GATEWAY_PORTS, True, Place("-g"))
+        if arguments.quiet or arguments.verbose:
+            config.set(keywords.LOG_LEVEL, -1 if arguments.quiet else arguments.verbose, place)
+        for text in arguments.options:
+            config.option(text)
+        if user is not None:
+            config.set(keywords.USER, user, place)
+        if port is not None:
+            config.set(keywords.PORT, port, place)
+
+    return load(host, arguments.config_file, flags)
+
+
+def _set_flag(config: Config, flag: str, keyword: Keyword[object], text: str) -> None:
+    place = Place(flag)
+    value: object
+    try:
+        if forward := _FORWARDS.get(keyword):
+            value = values.checked_forward(text, forward)
+        else:
+            value = keyword.parse(Line(keyword.name, (text,), text, place))
+    except UsageError as error:
+        raise place.error(error) from None
+    config.set(keyword, value, place)
+
+
+def forwards(config: Config, keyword: Keyword[str]) -> tuple[Forward, ...]:
+    """The forwards of one kind: variables and, in the paths of unix sockets, tokens expanded."""
+    if config.get(keywords.CLEAR_ALL_FORWARDINGS, False):
+        return ()
+    tokens = config.tokens()
+    result = []
+    for text, place in config.all(keyword):
+        try:
+            forward = _FORWARDS[keyword](expand_variables(text, config.local.environ))
+            forward = replace(
+                forward,
+                listen_path=expand_tokens(forward.listen_path, tokens),
+                target_path=expand_tokens(forward.target_path, tokens),
+            )
+        except UsageError as error:
+            raise place.error(error, keyword.name) from None
+        result.append(forward)
+    return tuple(result)
+
+
+def client_config(config: Config, config_file: str | None = None, depth: int = 0) -> ClientConfig:
+    """The leg that the settings describe.
+
+    Args:
+        config: the settings for its host.
+        config_file: `-F`, which counts for jump hosts too.
+        depth: how many jump hosts lead here.
+    """
+    if not config.user:
+        raise UsageError("nobody knows your user name here: give user@host")
+    tokens = config.tokens()
+
+    def path(text: str) -> Path:
+        return Path(expand_path(text, tokens, config.local))
+
+    def paths(names: tuple[str, ...]) -> tuple[Path, ...]:
+        # Not an empty tuple: that would be the default files.
+        return tuple(map(path, [os.devnull] if names[0].lower() == "none" else names))
+
+    identities = _identities(config, path)
+    checking: StrictHostKeyChecking = config.get(keywords.STRICT_HOST_KEY_CHECKING, "yes")
+    if checking == "ask" and config.get(keywords.BATCH_MODE, False):
+        checking = "yes"  # "user interaction such as […] host key confirmation […] disabled"
+    rekey_bytes, rekey_seconds = config.get(keywords.REKEY_LIMIT, (0, 0))
+    timeout = config.get(keywords.CONNECT_TIMEOUT)
+    client = ClientConfig(
+        host=config.host,
+        user=config.user,
+        port=config.port,
+        identity_files=tuple(identities),
+        optional_identity_files=frozenset(
+            file for file, required in identities.items() if not required
+        ),
+        identities_only=config.get(keywords.IDENTITIES_ONLY, False),
+        identity_agent=config.explain(
+            keywords.IDENTITY_AGENT, lambda text: _agent(config, text, path), None
+        ),
+        certificate_files=tuple(
+            _at(place, keywords.CERTIFICATE_FILE, path, text)
+            for text, place in config.all(keywords.CERTIFICATE_FILE)
+        ),
+        user_known_hosts_files=config.explain(keywords.USER_KNOWN_HOSTS_FILE, paths, ()),
+        strict_host_key_checking=checking,
+        host_key_alias=config.get(keywords.HOST_KEY_ALIAS, "").lower(),
+        hash_known_hosts=config.get(keywords.HASH_KNOWN_HOSTS, False),
+        ciphers=config.explain(keywords.CIPHERS, CIPHER_NAMES.assemble, ()),
+        kex_algorithms=config.explain(keywords.KEX_ALGORITHMS, KEX_NAMES.assemble, ()),
+        mac_algorithms=config.explain(keywords.MACS, MAC_NAMES.assemble, ()),
+        host_key_algorithms=config.explain(keywords.HOST_KEY_ALGORITHMS, _checked_host_keys, ""),
+        rekey_limit=rekey_bytes,
+        rekey_seconds=rekey_seconds,
+        proxy_jump=_hops(config, config_file, depth),
+        proxy_command=config.explain(
+            keywords.PROXY_COMMAND, lambda text: _command(text, tokens), ""
+        ),
+        connect_timeout=float(timeout) if timeout else None,
+        address_family=config.get(keywords.ADDRESS_FAMILY, "any"),
+        bind_address=config.get(keywords.BIND_ADDRESS, ""),
+        tcp_keepalive=config.get(keywords.TCP_KEEP_ALIVE, True),
+        server_alive_interval=config.get(keywords.SERVER_ALIVE_INTERVAL, 0) or 0,
+        server_alive_count_max=config.get(keywords.SERVER_ALIVE_COUNT_MAX, 3),
+    )
+    files = config.explain(keywords.GLOBAL_KNOWN_HOSTS_FILE, paths, client.global_known_hosts_files)
+    return replace(client, global_known_hosts_files=files)
+
+
+def _at(place: Place, keyword: Keyword[str], use: Callable[[str], T], text: str) -> T:
+    try:
+        return use(text)
+    except UsageError as error:
+        raise place.error(error, keyword.name) from None
+
+
+def _identities(config: Config, path: Callable[[str], Path]) -> dict[Path, bool]:
+    """The IdentityFiles, and whether each must be there: ssh is silent about those of files."""
+    found: dict[Path, bool] = {}
+    for text, place in config.all(keywords.IDENTITY_FILE):
+        # Not nothing: that would be the default files.
+        name = os.devnull if text.lower() == "none" else text
+        file = _at(place, keywords.IDENTITY_FILE, path, name)
+        found[file] = found.get(file, False) or place.name == "-i"
+    return found
+
+
+def _agent(config: Config, text: str, path: Callable[[str], Path]) -> str | None:
+    """ "If the string SSH_AUTH_SOCK is specified, the location of the socket will be read from
+    the SSH_AUTH_SOCK environment variable. Otherwise if the specified value begins with a `$`
+    character, then it will be treated as an environment variable"."""
+    if text.lower() == "none":
+        return ""
+    if text == "SSH_AUTH_SOCK":
+        return None
+    if text.startswith("$") and not text.startswith("${"):
+        return config.local.environ.get(text[1:], "")
+    return str(path(text))
+
+
+def _command(text: str, tokens: dict[str, str]) -> str:
+    return "" if text.lower() == "none" else expand_tokens(text, tokens, PROXY_TOKENS)
+
+
+def _checked_host_keys(spec: str) -> str:
+    HOST_KEY_NAMES.assemble(spec)
+    return spec
+
+
+def _hops(config: Config, config_file: str | None, depth: int) -> tuple[ClientConfig, ...]:
+    """The jump hosts in the order in which they are passed.
+
+    "the configuration for the destination host […] is not generally applied to jump hosts.
+    ~/.ssh/config should be used if specific configuration is required for jump hosts." Each is
+    reached through the one before it, so only the first one's own way to it counts.
+    """
+    if depth > MAX_HOPS:
+        raise UsageError(f"ProxyJump of {config.original} leads over more than {MAX_HOPS} hosts")
+    result: list[ClientConfig] = []
+    for hop in config.get(keywords.PROXY_JUMP, ()):
+        inner = _hop_config(config, hop, config_file, first=not result)
+        client = client_config(inner, config_file, depth + 1)
+        if (client.host, client.port, client.user) == (config.host, config.port, config.user):
+            raise UsageError(f"ProxyJump of {config.original} leads over itself")
+        result += [*client.proxy_jump, replace(client, proxy_jump=())]
+    return tuple(result)
+
+
+def _hop_config(config: Config, hop: Hop, config_file: str | None, *, first: bool) -> Config:
+    tokens = config.tokens()
+    place = Place("ProxyJump")
+
+    def flags(inner: Config) -> None:
+        if hop.user is not None:
+            user = _at(place, keywords.USER, _expander(tokens), hop.user)
+            inner.set(keywords.USER, user, place)
+        if hop.port is not None:
+            inner.set(keywords.PORT, hop.port, place)
+        if not first:
+            inner.set(keywords.PROXY_COMMAND, "none", place)
+
+    return load(_at(place, keywords.HOST_NAME, _expander(tokens), hop.host), config_file, flags)
+
+
+def _expander(tokens: dict[str, str]) -> Callable[[str], str]:
+    return lambda text: expand_tokens(text, tokens, PROXY_TOKENS)

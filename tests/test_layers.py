@@ -1,0 +1,88 @@
+"""The layers: an import goes only downwards, and each outside name has its one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import relay
+
+ROOT: Final = Path(relay.__file__).parent
+
+LAYERS: Final[list[set[str]]] = [
+    {"relay.errors", "relay.log"},
+    {"relay.wire"},
+    {"relay.policy"},
+    {"relay.ssh"},
+    {"relay.server", "relay.agent", "relay.connect"},
+    {"relay.cli"},
+    {"relay.demo"},
+]
+"""From the lowest to the highest. Those of one layer do not import one another."""
+
+HEIGHT: Final = {part: height for height, layer in enumerate(LAYERS) for part in layer}
+
+INPUT_AND_OUTPUT: Final = {
+    "anyio", "asyncio", "asyncssh", "datetime", "io", "os", "pathlib", "select", "selectors",
+    "socket", "ssl", "subprocess", "threading", "time", "trio",
+}  # fmt: skip
+"""What a layer without sockets, event loop and clock has no use for."""
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES: Final = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """The full names of what a module imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(MODULES[module].read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide the layer"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def outside(module: str) -> set[str]:
+    """The top-level names that a module imports from elsewhere."""
+    return {name.partition(".")[0] for name in imports_of(module)} - {"relay"}
+
+
+def part_of(name: str) -> str | None:
+    """The part of the relay that a name belongs to; None for `relay` itself, below them all."""
+    package, *rest = name.split(".")
+    if package != "relay" or not rest or rest[0].startswith("__"):
+        return None
+    return f"relay.{rest[0]}"
+
+
+every_module = pytest.mark.parametrize("module", MODULES)
+
+
+def test_every_part_has_a_layer() -> None:
+    assert {part_of(module) for module in MODULES} - {None} == set(HEIGHT)
+
+
+@every_module
+def test_an_import_goes_only_downwards(module: str) -> None:
+    part = part_of(module)
+    height = HEIGHT[part] if part else -1
+    imported = {part_of(name) for name in imports_of(module)} - {None, part}
+    assert {name for name in imported if name and HEIGHT[name] >= height} == set()
+
+
+def test_only_the_ssh_layer_imports_asyncssh() -> None:
+    importing = {module for module in MODULES if "asyncssh" in outside(module)}
+    assert {module for module in importing if part_of(module) != "relay.ssh"} == set()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) == "relay.wire"])
+def test_the_wire_is_bytes_in_bytes_out(module: str) -> None:
+    assert outside(module) & INPUT_AND_OUTPUT == set()

@@ -1,0 +1,41 @@
+"""relay/wire/messages.py: every byte as RFC 4254 has it."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.wire import messages
+from relay.wire.numbers import OpenFailure
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            messages.channel_open(b"direct-tcpip", 1, 2, 3, b"fields"),
+            b"\x5a\0\0\0\x0cdirect-tcpip\0\0\0\1\0\0\0\2\0\0\0\3fields",
+        ),
+        (
+            messages.tcpip_fields("gpu1", 8000, "::1", 65535),
+            b"\0\0\0\4gpu1\0\0\x1f\x40\0\0\0\3::1\0\0\xff\xff",
+        ),
+        (
+            messages.open_confirmation(1, 2, 2**32 - 1, 4),
+            b"\x5b\0\0\0\1\0\0\0\2\xff\xff\xff\xff\0\0\0\4",
+        ),
+        (
+            messages.open_failure(1, OpenFailure.CONNECT_FAILED, "büro"),
+            b"\x5c\0\0\0\1\0\0\0\2\0\0\0\5b\xc3\xbcro\0\0\0\0",
+        ),
+        (
+            messages.open_failure(1, 0xFE000000, ""),
+            b"\x5c\0\0\0\1\xfe\0\0\0\0\0\0\0\0\0\0\0",
+        ),
+        (messages.window_adjust(1, 2**32 - 1), b"\x5d\0\0\0\1\xff\xff\xff\xff"),
+        (messages.eof(1), b"\x60\0\0\0\1"),
+        (messages.close(1), b"\x61\0\0\0\1"),
+        (messages.channel_failure(1), b"\x64\0\0\0\1"),
+    ],
+)
+def test_message(message: bytes, expected: bytes) -> None:
+    assert message == expected

@@ -1,0 +1,19 @@
+"""relay/wire/numbers.py: the numbers are those that asyncssh speaks."""
+
+from __future__ import annotations
+
+from asyncssh import constants
+
+from relay.wire import numbers
+
+
+def test_message_numbers() -> None:
+    ours = {name: value for name, value in vars(numbers).items() if name.startswith("MSG_")}
+    assert ours
+    for name, value in ours.items():
+        assert value == getattr(constants, name), name
+
+
+def test_open_failures() -> None:
+    for failure in numbers.OpenFailure:
+        assert failure == getattr(constants, f"OPEN_{failure.name}")

@@ -1,0 +1,495 @@
+"""relay/wire/splice.py, by playbook: event in, commands out.
+
+A opened, C was asked. A calls its channel 10, on a leg where it is B's number 1; C calls its
+channel 20, on a leg where it is B's number 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from relay.errors import ProtocolViolation
+from relay.wire import messages
+from relay.wire.numbers import MAX_UINT32
+from relay.wire.packet import MAX_LENGTH
+from relay.wire.splice import MAX_PACKET, Cut, Retire, Send, Side, Splice
+
+A, C = Side.OPENER, Side.ACCEPTOR
+A_NUMBER, C_NUMBER = 10, 20
+A_LABEL, C_LABEL = 1, 2
+A_WINDOW, A_PACKET = 1000, 100
+C_WINDOW, C_PACKET = 2000, 200
+
+Event = tuple[Any, ...]
+"""A method of the splice and what it is called with."""
+
+
+class Forward(NamedTuple):
+    """Data goes on to `side`."""
+
+    side: Side
+    size: int
+
+
+class Violation(NamedTuple):
+    """The leg that the event came from ends."""
+
+    text: str
+
+
+Outcome = Send | Cut | Retire | Forward | Violation
+
+
+class Playbook:
+    """What happens to a splice and what must come of it, no less and no more:
+
+        assert Playbook() >> event << outcome << outcome >> event
+
+    A playbook can be continued: each `assert` plays it from the start.
+    """
+
+    def __init__(self, *lines: Event | Outcome) -> None:
+        self._lines = lines
+
+    def __rshift__(self, event: Event) -> Playbook:
+        return Playbook(*self._lines, event)
+
+    def __lshift__(self, outcome: Outcome) -> Playbook:
+        return Playbook(*self._lines, outcome)
+
+    def __bool__(self) -> bool:
+        splice = new_splice()
+        played: list[str] = []
+        for line in self._lines:
+            if type(line) is tuple:
+                played += map(repr, [line, *play(splice, *line)])
+        # By their text: `Send` and `Cut` of the same fields are equal, as tuples are.
+        assert played == [repr(line) for line in self._lines]
+        return True
+
+
+def new_splice(window: int = A_WINDOW, packet: int = A_PACKET) -> Splice:
+    splice = Splice(A_NUMBER, window, packet)
+    splice.channels[A].local_id = A_LABEL
+    splice.channels[C].local_id = C_LABEL
+    return splice
+
+
+def play(splice: Splice, event: str, *args: Any) -> list[Any]:
+    try:
+        outcome = getattr(splice, event)(*args)
+    except ProtocolViolation as violation:
+        return [Violation(str(violation))]
+    if event != "data":
+        return list(outcome)
+    return [Forward(Side(splice.channels.index(outcome)), args[1])] if outcome else []
+
+
+def send(side: Side, build: Callable[..., bytes], *args: Any) -> Send:
+    """A message on the channel of `side`, under that side's number."""
+    return Send(side, build((A_NUMBER, C_NUMBER)[side], *args))
+
+
+def cut(side: Side, build: Callable[..., bytes] | None = None) -> Cut:
+    return Cut(side, build((A_NUMBER, C_NUMBER)[side]) if build else b"")
+
+
+OPENING = (
+    Playbook()
+    >> ("open", b"forwarded-tcpip", b"fields")
+    << Send(C, messages.channel_open(b"forwarded-tcpip", C_LABEL, A_WINDOW, A_PACKET, b"fields"))
+)  # fmt: skip
+
+OPEN = (
+    OPENING
+    >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+    << send(A, messages.open_confirmation, A_LABEL, C_WINDOW, C_PACKET)
+)  # fmt: skip
+
+from_either_side = pytest.mark.parametrize(("near", "far"), [(A, C), (C, A)], ids=["A", "C"])
+
+ANY_MESSAGE: list[Callable[[Side], Event]] = [
+    lambda side: ("data", side, 1),
+    lambda side: ("window_adjust", side, 1),
+    lambda side: ("eof", side),
+    lambda side: ("request", side, True),
+    lambda side: ("close", side),
+]
+any_message = pytest.mark.parametrize(
+    "message", ANY_MESSAGE, ids=["DATA", "WINDOW_ADJUST", "EOF", "REQUEST", "CLOSE"]
+)
+
+
+def label(side: Side) -> int:
+    return (A_LABEL, C_LABEL)[side]
+
+
+# -- how it begins
+
+
+def test_windows_and_packet_sizes_pass_through() -> None:
+    assert OPEN
+
+
+@pytest.mark.parametrize("announced", [MAX_PACKET + 1, MAX_LENGTH, MAX_UINT32])
+def test_a_packet_size_that_would_not_fit_is_lowered(announced: int) -> None:
+    splice = new_splice(MAX_UINT32, announced)
+    assert play(splice, "open", b"kind", b"") == [
+        Send(C, messages.channel_open(b"kind", C_LABEL, MAX_UINT32, MAX_PACKET, b""))
+    ]
+    assert play(splice, "confirmed", C_NUMBER, MAX_UINT32, announced) == [
+        send(A, messages.open_confirmation, A_LABEL, MAX_UINT32, MAX_PACKET)
+    ]
+    for side in (A, C):
+        assert play(splice, "data", side, MAX_PACKET) == [Forward(Side(1 - side), MAX_PACKET)]
+        (violation,) = play(splice, "data", side, MAX_PACKET + 1)
+        assert isinstance(violation, Violation)
+
+
+def test_the_largest_packet_fits_with_the_most_padding() -> None:
+    assert 1 + 9 + MAX_PACKET + 255 <= MAX_LENGTH
+
+
+def test_a_failure_of_the_open_passes_with_its_reason() -> None:
+    assert (
+        OPENING
+        >> ("failed", 4, "no more sockets")
+        << send(A, messages.open_failure, 4, "no more sockets")
+        << Retire(A)
+        << Retire(C)
+    )
+
+
+def test_an_open_is_answered_once() -> None:
+    assert (
+        OPEN
+        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+        << Violation(f"a second confirmation of channel {C_LABEL}")
+        >> ("failed", 4, "")
+        << Violation(f"a failure of channel {C_LABEL}, which is open")
+    )
+
+
+@any_message
+@from_either_side
+def test_nothing_may_come_before_the_confirmation(
+    near: Side, far: Side, message: Callable[[Side], Event]
+) -> None:
+    splice = new_splice()
+    splice.open(b"kind", b"")
+    (violation,) = play(splice, *message(near))
+    assert isinstance(violation, Violation)
+    assert f"on channel {label(near)}, which is opening" in violation.text
+
+
+# -- data and windows
+
+
+def test_data_goes_on_within_the_window_and_the_packet_size() -> None:
+    assert (
+        OPEN
+        >> ("data", A, C_PACKET) << Forward(C, C_PACKET)
+        >> ("data", C, A_PACKET) << Forward(A, A_PACKET)
+        >> ("data", A, 0) << Forward(C, 0)
+    )  # fmt: skip
+
+
+def test_data_over_the_packet_size() -> None:
+    assert (
+        OPEN
+        >> ("data", A, C_PACKET + 1)
+        << Violation(f"201 bytes in one packet on channel {A_LABEL}, which takes 200")
+        >> ("data", C, A_PACKET + 1)
+        << Violation(f"101 bytes in one packet on channel {C_LABEL}, which takes 100")
+    )
+
+
+@from_either_side
+def test_data_over_the_window(near: Side, far: Side) -> None:
+    window, packet = ((C_WINDOW, C_PACKET), (A_WINDOW, A_PACKET))[near]
+    playbook = OPEN
+    for _ in range(window // packet):
+        playbook = playbook >> ("data", near, packet) << Forward(far, packet)
+    assert (
+        playbook
+        >> ("data", near, 1)
+        << Violation(f"1 bytes on channel {label(near)}, whose window has 0")
+        >> ("window_adjust", far, 5)
+        << send(near, messages.window_adjust, 5)
+        >> ("data", near, 6)
+        << Violation(f"6 bytes on channel {label(near)}, whose window has 5")
+        >> ("data", near, 5)
+        << Forward(far, 5)
+    )
+
+
+@from_either_side
+def test_a_window_grows_to_its_limit_and_not_over_it(near: Side, far: Side) -> None:
+    room = MAX_UINT32 - (A_WINDOW, C_WINDOW)[near]
+    too_much = Violation(f"the window of channel {label(near)} grew over 2^32-1")
+    assert (
+        OPEN
+        >> ("window_adjust", near, room + 1)
+        << too_much
+        >> ("window_adjust", near, room)
+        << send(far, messages.window_adjust, room)
+        >> ("window_adjust", near, 1)
+        << too_much
+        >> ("data", far, 1)
+        << Forward(near, 1)
+        >> ("window_adjust", near, 1)
+        << send(far, messages.window_adjust, 1)
+    )
+
+
+def test_bytes_are_counted_from_each_side() -> None:
+    splice = new_splice()
+    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    for side, size in [(A, 1), (C, 20), (A, 2)]:
+        splice.data(side, size)
+    assert splice.bytes_from == [3, 20]
+
+
+# -- half-close
+
+
+@from_either_side
+def test_half_close(near: Side, far: Side) -> None:
+    """`printf x | nc -N`: the answer comes after the question's end."""
+    assert (
+        OPEN
+        >> ("data", near, 1) << Forward(far, 1)
+        >> ("eof", near) << send(far, messages.eof)
+        >> ("data", far, 50) << Forward(near, 50)
+        >> ("window_adjust", near, 50) << send(far, messages.window_adjust, 50)
+        >> ("data", far, 50) << Forward(near, 50)
+        >> ("eof", far) << send(near, messages.eof)
+        >> ("close", far) << cut(far)
+            << send(far, messages.close) << Retire(far) << send(near, messages.close)
+        >> ("close", near) << cut(near, messages.close) << Retire(near)
+    )  # fmt: skip
+
+
+@from_either_side
+def test_no_data_after_eof(near: Side, far: Side) -> None:
+    assert (
+        OPEN
+        >> ("eof", near)
+        << send(far, messages.eof)
+        >> ("data", near, 1)
+        << Violation(f"DATA on channel {label(near)}, which is at its EOF")
+    )
+
+
+@from_either_side
+def test_a_second_eof_says_nothing_new(near: Side, far: Side) -> None:
+    assert OPEN >> ("eof", near) << send(far, messages.eof) >> ("eof", near)
+
+
+@from_either_side
+def test_a_window_is_of_no_use_to_a_side_at_its_eof(near: Side, far: Side) -> None:
+    assert OPEN >> ("eof", near) << send(far, messages.eof) >> ("window_adjust", far, 5)
+
+
+# -- requests
+
+
+@from_either_side
+def test_a_request_is_answered_with_failure_and_not_passed(near: Side, far: Side) -> None:
+    assert (
+        OPEN
+        >> ("request", near, True)
+        << send(near, messages.channel_failure)
+        >> ("request", near, False)
+        >> ("eof", near)
+        << send(far, messages.eof)
+        >> ("request", near, True)
+        << send(near, messages.channel_failure)
+    )
+
+
+@from_either_side
+def test_a_request_gets_no_answer_after_our_close(near: Side, far: Side) -> None:
+    assert closed_by(far) >> ("request", near, True)
+
+
+# -- close
+
+
+def closed_by(side: Side) -> Playbook:
+    """Answered at once, and passed on behind what waits for the other side."""
+    return (
+        OPEN
+        >> ("close", side)
+        << cut(side)
+        << send(side, messages.close)
+        << Retire(side)
+        << send(Side(1 - side), messages.close)
+    )
+
+
+@from_either_side
+def test_close_with_data_waiting(near: Side, far: Side) -> None:
+    """What waits for the closer is thrown away, what it has sent goes out first. When the far
+    side then closes as well, that is cut too, and our CLOSE, which stood behind it, is sent."""
+    assert (
+        OPEN
+        >> ("data", near, 10) << Forward(far, 10)
+        >> ("data", far, 10) << Forward(near, 10)
+        >> ("close", near) << cut(near)
+            << send(near, messages.close) << Retire(near) << send(far, messages.close)
+        >> ("close", far) << cut(far, messages.close) << Retire(far)
+    )  # fmt: skip
+
+
+@from_either_side
+def test_what_comes_for_a_closed_side_is_counted_and_dropped(near: Side, far: Side) -> None:
+    window, packet = ((C_WINDOW, C_PACKET), (A_WINDOW, A_PACKET))[far]
+    playbook = closed_by(near)
+    for _ in range(window // packet):
+        playbook = playbook >> ("data", far, packet)
+    assert (
+        playbook
+        >> ("data", far, 1)
+        << Violation(f"1 bytes on channel {label(far)}, whose window has 0")
+        >> ("window_adjust", far, 5)
+        >> ("eof", far)
+        >> ("data", far, 1)
+        << Violation(f"DATA on channel {label(far)}, which is at its EOF")
+        >> ("close", far)
+        << cut(far, messages.close)
+        << Retire(far)
+    )
+
+
+@any_message
+@from_either_side
+def test_nothing_may_come_after_close(
+    near: Side, far: Side, message: Callable[[Side], Event]
+) -> None:
+    splice = new_splice()
+    splice.open(b"kind", b"")
+    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    splice.close(near)
+    (violation,) = play(splice, *message(near))
+    assert isinstance(violation, Violation)
+    assert violation.text.endswith(f"on channel {label(near)}, which is closed")
+
+
+def test_over_when_both_numbers_are_free() -> None:
+    splice = new_splice()
+    splice.open(b"kind", b"")
+    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    assert not splice.over
+    splice.close(A)
+    assert not splice.over
+    splice.close(C)
+    assert splice.over
+
+
+# -- a leg is lost
+
+
+def test_the_opener_is_lost_before_the_answer() -> None:
+    """C is told as soon as it can be: its number is not known before."""
+    opener_lost = OPENING >> ("lost", A) << Retire(A)
+    assert (
+        opener_lost
+        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+        << send(C, messages.close)
+        >> ("data", C, A_PACKET)
+        >> ("window_adjust", C, 5)
+        >> ("eof", C)
+        >> ("request", C, True)
+        >> ("close", C)
+        << cut(C, messages.close)
+        << Retire(C)
+    )
+    assert opener_lost >> ("failed", 2, "refused") << Retire(C)
+    assert opener_lost >> ("lost", C) << Retire(C)
+    assert (
+        opener_lost
+        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+        << send(C, messages.close)
+        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+        << Violation(f"a second confirmation of channel {C_LABEL}")
+        >> ("lost", C)
+        << Retire(C)
+    )
+
+
+def test_the_acceptor_is_lost_before_its_answer() -> None:
+    reason = "the connection to the service's agent was lost"
+    assert (
+        OPENING
+        >> ("lost", C)
+        << Retire(C)
+        << send(A, messages.open_failure, 2, reason)
+        << Retire(A)
+        >> ("lost", A)
+    )
+
+
+@from_either_side
+def test_the_other_side_of_a_lost_leg_gets_close_without_eof(near: Side, far: Side) -> None:
+    """What it still sends goes nowhere: not into the queue of a leg that is gone."""
+    assert (
+        OPEN
+        >> ("lost", near)
+        << Retire(near)
+        << send(far, messages.close)
+        >> ("data", far, 50)
+        >> ("window_adjust", far, 5)
+        >> ("eof", far)
+        >> ("request", far, True)
+        >> ("close", far)
+        << cut(far, messages.close)
+        << Retire(far)
+    )
+
+
+@from_either_side
+def test_a_leg_is_lost_after_its_eof(near: Side, far: Side) -> None:
+    assert (
+        OPEN
+        >> ("eof", near) << send(far, messages.eof)
+        >> ("lost", near) << Retire(near) << send(far, messages.close)
+        >> ("close", far) << cut(far, messages.close) << Retire(far)
+    )  # fmt: skip
+
+
+@from_either_side
+def test_a_leg_is_lost_after_the_other_sides_eof(near: Side, far: Side) -> None:
+    assert (
+        OPEN
+        >> ("eof", far) << send(near, messages.eof)
+        >> ("lost", near) << Retire(near) << send(far, messages.close)
+        >> ("close", far) << cut(far, messages.close) << Retire(far)
+    )  # fmt: skip
+
+
+@from_either_side
+def test_a_leg_is_lost_after_its_close(near: Side, far: Side) -> None:
+    closed = closed_by(near) >> ("lost", near)
+    assert closed >> ("close", far) << cut(far, messages.close) << Retire(far)
+
+
+@from_either_side
+def test_a_leg_is_lost_after_the_other_sides_close(near: Side, far: Side) -> None:
+    assert closed_by(far) >> ("lost", near) << Retire(near) >> ("lost", far)
+
+
+@from_either_side
+def test_both_legs_are_lost(near: Side, far: Side) -> None:
+    assert (
+        OPEN
+        >> ("lost", near)
+        << Retire(near)
+        << send(far, messages.close)
+        >> ("lost", near)
+        >> ("lost", far)
+        << Retire(far)
+    )
