@@ -34,6 +34,9 @@ QUIET: Final = -1
 VERBOSITY_ASYNCSSH: Final = 2
 """`-v -v`: what the SSH library says about itself; once more, its debugging too."""
 
+INTERNAL: Final = "relay.internal"
+"""The logger of faults of ours that end one leg and not the program, with their trace."""
+
 # asyncssh logs each connection and each key exchange at "info". Our own events say the same
 # in our words, so its logger is shut off above the highest level there is.
 _SILENT: Final = logging.CRITICAL + 1
@@ -100,7 +103,8 @@ def configure(program: str, format: LogFormat = "human", verbosity: int = 0) -> 
     theirs = _SILENT
     if verbosity >= VERBOSITY_ASYNCSSH:
         theirs = logging.DEBUG if verbosity > VERBOSITY_ASYNCSSH else logging.INFO
-    for name, level in ((f"relay.{program}", ours), ("asyncssh", theirs)):
+    loggers = ((f"relay.{program}", ours), (INTERNAL, logging.ERROR), ("asyncssh", theirs))
+    for name, level in loggers:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
@@ -124,7 +128,7 @@ class _HumanFormatter(logging.Formatter):
         line = _message(record)
         level = record.levelname.lower()
         if not _is_event(record):
-            line = f"asyncssh {level}: {line}"
+            line = f"{record.name} {level}: {line}"
         elif record.levelno == logging.DEBUG or (self._with_time and record.levelno > logging.INFO):
             line = f"{level}: {line}"
         elif record.levelno > logging.INFO:

@@ -24,7 +24,15 @@ def build(site: Site) -> Chain:
     b = site.spawn("b", python("relay.cli.server", *listen))
     b_port = int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
     known = keys.know_host(site.folder / "known_hosts", b_port, state / "ssh_host_ed25519_key")
-    login = ["-p", str(b_port), "-o", f"UserKnownHostsFile={known}", "bench@127.0.0.1"]
+    login = [
+        "-F",
+        "none",
+        "-p",
+        str(b_port),
+        "-o",
+        f"UserKnownHostsFile={known}",
+        "bench@127.0.0.1",
+    ]
 
     publish = ["-i", str(agent_key), "-R", f"{_SERVICE}:127.0.0.1:{site.service_port}"]
     c = site.spawn("c", python("relay.cli.agent", *publish, *login))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Awaitable, Callable
+
 from relay.agent.config import AgentConfig
+from relay.agent.dynamic import SocksExit
 from relay.agent.session import PORT as SESSION_PORT
 from relay.agent.session import SessionEndpoint
 from relay.errors import Refused, UsageError
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
+from relay.policy.grants import Permit
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.handler import OpenRefused
 from relay.ssh.local import dial, dial_unix
 from relay.wire.numbers import OpenFailure
+
+Dial = Callable[[], Awaitable[socket.socket]]
 
 
 async def run(config: AgentConfig, log: EventLog) -> None:
@@ -20,13 +27,11 @@ async def run(config: AgentConfig, log: EventLog) -> None:
     for forward in config.remote_forwards:
         if forward.listen_path:
             raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
-        if forward.dynamic:
-            raise UsageError(f"-R {forward}: SOCKS on the server's side is not served yet")
     # Before B is dialled: what is wrong on this machine is told first.
     endpoint = SessionEndpoint(config.endpoint, log) if config.endpoint else None
     leg = await connect(config.client, log)
     try:
-        agent = Agent(leg, endpoint, log)
+        agent = Agent(leg, endpoint, config.permit_remote_open, log)
         if endpoint is not None:
             await agent.publish_endpoint(endpoint)
         for forward in config.remote_forwards:
@@ -47,12 +52,20 @@ async def run(config: AgentConfig, log: EventLog) -> None:
 class Agent:
     """What is published over one leg."""
 
-    def __init__(self, leg: ClientLeg, endpoint: SessionEndpoint | None, log: EventLog) -> None:
+    def __init__(
+        self,
+        leg: ClientLeg,
+        endpoint: SessionEndpoint | None,
+        permits: tuple[Permit, ...] | None,
+        log: EventLog,
+    ) -> None:
+        """`permits` is PermitRemoteOpen."""
         self._leg = leg
         self._endpoint = endpoint
+        self._permits = permits
         self._log = log
         # By what B says in `forwarded-tcpip`: the address as we asked for it, and the port.
-        self._targets: dict[tuple[str, int], Forward] = {}
+        self._targets: dict[tuple[str, int], tuple[Forward, Dial]] = {}
         leg.stream_handler = self._stream
 
     async def publish(self, forward: Forward) -> None:
@@ -64,11 +77,19 @@ class Agent:
                 f"{format_address(forward.bind or 'localhost', forward.port)}: refused by the "
                 "server: it is held by another key, or this key may not publish it"
             )
-        self._targets[bind, port] = forward
+        service = format_address(forward.bind or bind or "*", port)
+        self._targets[bind, port] = forward, self._dial(forward, service)
         self._log.info(
-            "published", "{service} -> {target} published",
-            service=format_address(forward.bind or bind or "*", port), target=forward.target,
-        )  # fmt: skip
+            "published", "{service} -> {target} published", service=service, target=forward.target
+        )
+
+    def _dial(self, forward: Forward, service: str) -> Dial:
+        """How the target of a stream is reached."""
+        if forward.dynamic:
+            return SocksExit(service, self._permits, self._log).dial
+        if forward.target_path:
+            return lambda: dial_unix(forward.target_path)
+        return lambda: dial(forward.host, forward.hostport)
 
     async def publish_endpoint(self, endpoint: SessionEndpoint) -> None:
         """Publish the agent's own SSH server. Raises `Refused`."""
@@ -87,11 +108,12 @@ class Agent:
         endpoint = self._endpoint
         if endpoint is not None and (host, port) == (endpoint.config.name, SESSION_PORT):
             return endpoint.stream(self._leg, format_address(origin_host, origin_port))
-        forward = self._targets.get((host, port))
-        if forward is None:
+        target = self._targets.get((host, port))
+        if target is None:
             raise OpenRefused(
                 OpenFailure.CONNECT_FAILED, f"{format_address(host, port)} is not published here"
             )
+        forward, dial_target = target
         service = format_address(forward.bind or host or "*", port)
         origin = format_address(origin_host, origin_port)
         self._log.debug(
@@ -111,10 +133,7 @@ class Agent:
             )  # fmt: skip
 
         joint = Endpoint(self._leg, ended)
-        if forward.target_path:
-            joint.serve(lambda: dial_unix(forward.target_path))
-        else:
-            joint.serve(lambda: dial(forward.host, forward.hostport))
+        joint.serve(dial_target)
         return joint
 
 

@@ -230,9 +230,9 @@ def _hops(config: Config, config_file: str | None, depth: int) -> tuple[ClientCo
     result: list[ClientConfig] = []
     for hop in config.get(keywords.PROXY_JUMP, ()):
         inner = _hop_config(config, hop, config_file, first=not result)
-        client = client_config(inner, config_file, depth + 1)
-        if (client.host, client.port, client.user) == (config.host, config.port, config.user):
+        if (inner.host, inner.port, inner.user) == (config.host, config.port, config.user):
             raise UsageError(f"ProxyJump of {config.original} leads over itself")
+        client = client_config(inner, config_file, depth + 1)
         result += [*client.proxy_jump, replace(client, proxy_jump=())]
     return tuple(result)
 

@@ -135,7 +135,7 @@ class Chain:
                 stack,
                 "relay-agent",
                 "relay.cli.agent",
-                f"-p {server} -i agent_key -o UserKnownHostsFile=known_hosts "
+                f"-F none -p {server} -i agent_key -o UserKnownHostsFile=known_hosts "
                 f"-R {SERVICE}:localhost:{service} relay@127.0.0.1",
                 rf"{SERVICE} -> .* published",
             )
@@ -143,7 +143,7 @@ class Chain:
                 stack,
                 "relay-connect",
                 "relay.cli.connect",
-                f"-p {server} -i client_key -o UserKnownHostsFile=known_hosts "
+                f"-F none -p {server} -i client_key -o UserKnownHostsFile=known_hosts "
                 f"-L 0:{SERVICE} relay@127.0.0.1",
                 rf"127\.0\.0\.1:\d+ -> {SERVICE} ready",
             )

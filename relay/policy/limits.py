@@ -14,9 +14,20 @@ RECEIVE_BUFFER: Final = 512 * KIB
 SCRATCH: Final = 512 * KIB
 """What an endpoint reads from its socket before it is another one's turn."""
 
-WAITING_PER_LEG: Final = 8 * MIB
-"""Bytes that may wait for one leg before the legs that feed it are read no further. Four times
-the window of a stock ssh's channel, so that one channel alone never stops its leg."""
+RELEASE_BELOW: Final = 256 * KIB
+"""Bytes that wait for a leg above which nobody is told of more window to it: they leave first."""
+
+WAITING_PER_LEG: Final = 64 * MIB
+"""Bytes that may wait for one leg before the legs that feed it are read no further, which stops
+everybody on those. Windows are held back long before (`RELEASE_BELOW`), so this much can
+only have been under way when a leg stopped reading: sixteen full windows of ours."""
+
+STALL_TIMEOUT: Final = 10.0
+"""Seconds in which a full leg that others wait for must take `STALL_BYTES`, or it is closed: one
+that has stopped reading must not stop those that go on."""
+
+STALL_BYTES: Final = 64 * KIB
+"""What a link of 50 kbit/s takes in ten seconds."""
 
 WAITING_PER_PROCESS: Final = 256 * MIB
 """The same for all legs together: what a small machine can spare."""

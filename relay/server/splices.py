@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from relay.log import EventLog
+from relay.policy.limits import RELEASE_BELOW
 from relay.policy.services import Service
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
@@ -18,26 +19,45 @@ class SpliceEnd(ChannelHandler):
 
     def __init__(self, leg: Leg, side: Side, stream: SplicedStream) -> None:
         self.leg = leg
-        self._side = side
+        self.side = side
         self._stream = stream
 
     def data(self, view: memoryview, start: int, length: int) -> None:
         stream = self._stream
-        channel = stream.splice.data(self._side, data_size(view, start, length))
-        if channel is not None:
-            stream.ends[1 - self._side].leg.forward(view, start, length, channel, self.leg)
+        channel = stream.splice.data(self.side, data_size(view, start, length))
+        if channel is None:
+            return
+        there = stream.ends[1 - self.side]
+        there.leg.forward(view, start, length, channel, self.leg)
+        if stream.splice.held[there.side]:
+            there.release()
 
     def window_adjust(self, size: int) -> None:
-        self._stream.run(self._stream.splice.window_adjust(self._side, size))
+        self._stream.splice.window_adjust(self.side, size)
+        self.release()
+
+    def release(self) -> None:
+        """Let the other side send more of what this one takes, if this leg can carry it off."""
+        stream, leg = self._stream, self.leg
+        size = stream.splice.releasable(self.side)
+        if size == 0:
+            return
+        if leg.waiting > RELEASE_BELOW:
+            leg.await_room(self)
+            return
+        stream.run(stream.splice.release(self.side, size))
+
+    def leg_has_room(self, leg: Leg) -> None:
+        self.release()
 
     def eof(self) -> None:
-        self._stream.run(self._stream.splice.eof(self._side))
+        self._stream.run(self._stream.splice.eof(self.side))
 
     def peer_closed(self) -> None:
-        self._stream.run(self._stream.splice.close(self._side))
+        self._stream.run(self._stream.splice.close(self.side))
 
     def request(self, want_reply: bool) -> None:
-        self._stream.run(self._stream.splice.request(self._side, want_reply))
+        self._stream.run(self._stream.splice.request(self.side, want_reply))
 
     def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
         self._stream.open(sender, window, packet)
@@ -50,7 +70,7 @@ class SpliceEnd(ChannelHandler):
         self._stream.run(self._stream.splice.failed(code, reason))
 
     def leg_lost(self) -> None:
-        self._stream.lost(self._side)
+        self._stream.lost(self.side)
 
 
 class SplicedStream:

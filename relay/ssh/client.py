@@ -67,7 +67,7 @@ class ClientLeg(Leg, FastClientConnection):
 
     def rekey_every(self, seconds: float) -> None:
         """Change keys after so much time, if anything was sent under them (RFC 4253 §9)."""
-        self._rekey_timer = self._loop.call_later(seconds, self._rekey_timed, seconds)
+        self._rekey_timer = self.loop.call_later(seconds, self._rekey_timed, seconds)
 
     def _rekey_timed(self, seconds: float) -> None:
         limit, self.rekey_limit = self.rekey_limit, 1
@@ -217,8 +217,8 @@ async def _reach(
 ) -> tuple[socket.socket | NestedStream, ProxyCommand | None]:
     """A way that leads to the host: a channel of `via`, a command's input and output, a socket."""
     if via is not None:
-        stream = NestedStream(via)
         try:
+            stream = NestedStream(via)
             await stream.open(b"direct-tcpip", tcpip_fields(config.host, config.port, HERE, 0))
         except PeerError as error:
             raise type(error)(f"cannot connect to {where} through the jump host: {error}") from None

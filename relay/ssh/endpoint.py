@@ -13,14 +13,15 @@ How a stream ends (RFC 4254 §5.3):
 * EOF comes: the socket is shut down for writing once all that came before is delivered;
 * both: CLOSE goes out;
 * the local peer is gone (reset): CLOSE goes out at once;
-* CLOSE comes after EOF: the socket is closed once all is delivered. Without EOF the stream did
-  not end but broke, and the local peer gets a reset: a reader must not take half an answer
-  for a whole one.
+* CLOSE comes after EOF from both sides: the socket is closed once all is delivered. Otherwise the
+  stream did not end but broke, and the local peer gets a reset: a reader must not take half an
+  answer for a whole one, and who still writes is told at once that nobody listens.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections import deque
@@ -31,6 +32,7 @@ from relay.errors import ProtocolViolation
 from relay.policy.limits import ENDPOINT_WINDOW
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
+from relay.ssh.watch import ResetWatch
 from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
@@ -55,6 +57,7 @@ class Endpoint(ChannelHandler):
         self.sent_bytes = 0
         self._ended: Callable[[Endpoint, str], None] | None = ended
         self._loop = asyncio.get_running_loop()
+        self._watch = ResetWatch.of(self._loop)
         self._sock: socket.socket | None = None
         self._reading = False
         self._writing = False
@@ -130,6 +133,13 @@ class Endpoint(ChannelHandler):
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
+        self._watch.add(sock, self._reset)
+
+    def _reset(self) -> None:
+        """The socket has an error. Who reads it will find it; else it is asked for here."""
+        if self._sock is not None and not self._reading:
+            code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._local_lost(OSError(code, os.strerror(code)))
 
     # -- from the socket to the channel
 
@@ -297,7 +307,8 @@ class Endpoint(ChannelHandler):
             self.leg.remove_channel(self.channel.local_id)
 
     def peer_closed(self) -> None:
-        ended = self.channel.receiving is Half.EOF
+        channel = self.channel
+        ended = channel.receiving is Half.EOF and channel.sending is not Half.OPEN
         self.channel.received(Message.CLOSE)
         self._close_channel()
         if not ended:
@@ -326,6 +337,7 @@ class Endpoint(ChannelHandler):
         sock, self._sock = self._sock, None
         if sock is None:
             return
+        self._watch.remove(sock)
         if self._reading:
             self._loop.remove_reader(sock)
         if self._writing:

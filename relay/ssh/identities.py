@@ -53,7 +53,7 @@ async def load_identities(config: ClientConfig, log: EventLog) -> Identities:
     named: set[bytes] = set()
     for path, required in _files(config):
         public = _public_data(path)
-        theirs = [pair for pair in held if _key_data(pair) == public and public is not None]
+        theirs = [pair for pair in held if key_data(pair) == public and public is not None]
         if public is not None:
             named.add(public)
         try:
@@ -63,7 +63,7 @@ async def load_identities(config: ClientConfig, log: EventLog) -> Identities:
             if required and (public is None or agent is None):
                 raise
             log.debug("identity not used", "{reason}", reason=str(error))
-    others = [pair for pair in held if _key_data(pair) not in named]
+    others = [pair for pair in held if key_data(pair) not in named]
     if not config.identities_only:
         pairs += _certified(others, certificates)
     return Identities(pairs, agent)
@@ -147,7 +147,7 @@ def _public_data(path: Path) -> bytes | None:
     return None
 
 
-def _key_data(pair: asyncssh.SSHKeyPair) -> bytes:
+def key_data(pair: asyncssh.SSHKeyPair) -> bytes:
     """The public key of a pair, also of one that stands in the agent as a certificate."""
     if pair.has_cert:
         certificate = asyncssh.import_certificate(

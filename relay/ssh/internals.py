@@ -32,6 +32,7 @@ from asyncssh.mac import get_mac_algs
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from relay.errors import ProtocolViolation
+from relay.log import INTERNAL
 from relay.ssh import algorithms
 from relay.ssh.handler import OpenRefused
 from relay.wire.encoding import byte, string, uint32
@@ -78,10 +79,7 @@ LATE_BYTES: Final = 256 * 2**20
 """What a peer may still send under the old keys after our KEXINIT: what it had under way when it
 heard of it. Twice what a path of 10 Gbit/s and 100 ms holds."""
 
-MIN_REKEY_BYTES: Final = 4096
-"""Below this, key exchanges would follow one another without data between."""
-
-_log: Final = logging.getLogger("relay")
+_log: Final = logging.getLogger(INTERNAL)
 
 
 class GcmEncryption(AsyncsshGcmEncryption):
@@ -156,7 +154,7 @@ def common_options(*, server: bool, ciphers: tuple[str, ...]) -> dict[str, Any]:
         "kbdint_auth": False,
         "password_auth": False,
         "gss_host": None,
-        # Keys are changed by what passed under them, both ways, as ssh does; see `_rekey_due`.
+        # Keys are changed by what passed under them, both ways, as ssh does; see `rekey_if_due`.
         "rekey_bytes": 2**63,
         "rekey_seconds": 0,
     }
@@ -196,6 +194,11 @@ class FastConnection(SSHConnection):
         """Data may be sent again."""
         raise NotImplementedError
 
+    @property
+    def listening(self) -> bool:
+        """Is the peer's input read at present?"""
+        raise NotImplementedError
+
     def input_resumed(self) -> None:
         """asyncssh has finished with the packet that it made us wait for."""
         raise NotImplementedError
@@ -205,6 +208,11 @@ class FastConnection(SSHConnection):
         raise NotImplementedError
 
     # -- state
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the leg lives in."""
+        return self._loop
 
     @property
     def alive(self) -> bool:
@@ -447,8 +455,12 @@ class FastConnection(SSHConnection):
 
     # -- keepalive: a clock that is read, not a timer that is made anew for each packet
 
-    def _reset_keepalive_timer(self) -> None:
+    def heard(self) -> None:
+        """The peer sent something."""
         self._heard = self._loop.time()
+
+    def _reset_keepalive_timer(self) -> None:
+        self.heard()
 
     def set_keepalive(
         self, interval: float | str | None = None, count_max: int | None = None
@@ -461,6 +473,8 @@ class FastConnection(SSHConnection):
     def _keepalive_timer_callback(self) -> None:
         silence = self._loop.time() - self._heard
         interval = float(self._keepalive_interval or 0)
+        if not self.listening:
+            silence = 0.0  # It may have said much: we are the ones who do not listen.
         if silence < interval:
             self._keepalive_count = 0
             self._keepalive_timer = self._loop.call_later(

@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import hmac
 import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,6 +27,7 @@ import asyncssh
 from relay.errors import HostKeyRefused
 from relay.log import EventLog
 from relay.ssh.algorithms import HOST_KEY_NAMES, HOST_KEYS, certified
+from relay.ssh.ask import ask_to_trust
 from relay.ssh.config import DEFAULT_PORT, ClientConfig
 from relay.ssh.hostkeys import fingerprint, make_private_directory
 
@@ -275,7 +275,7 @@ class HostKeyVerifier:
         name = host_name(host, port)
         checking = self._config.strict_host_key_checking
         if checking == "ask":
-            answer = _ask(name, shown, fingerprint(key))
+            answer = ask_to_trust(name, shown, fingerprint(key))
             if answer is False:
                 raise HostKeyRefused(f"the host key of {name} was not accepted: {shown}")
             accepted = answer is True  # None: nobody is there to be asked
@@ -307,29 +307,6 @@ class HostKeyVerifier:
 
 def _same(key: asyncssh.SSHKey, known: tuple[KnownKey, ...]) -> KnownKey | None:
     return next((one for one in known if one.key.public_data == key.public_data), None)
-
-
-def _ask(name: str, shown: str, expected: str) -> bool | None:
-    """Put the question to the person at the terminal. None: there is no terminal."""
-    try:
-        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    # The event loop stands still meanwhile, and with it the handling of Ctrl-C: give the
-    # signal back its plain meaning.
-    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        os.write(fd, f"The host key of {name} is not known yet.\nIt shows {shown}\n".encode())
-        while True:
-            os.write(fd, b"Trust it from now on (yes, no, or the fingerprint to compare)? ")
-            answer = os.read(fd, 1024).decode(errors="replace").strip()
-            if answer == expected or answer.lower() == "yes":
-                return True
-            if answer.lower() in ("no", ""):
-                return False
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True)

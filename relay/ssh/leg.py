@@ -23,6 +23,8 @@ from relay.policy.limits import (
     DEFERRED_PER_LEG,
     FLUSH_SIZE,
     OUTPUT_PER_LEG,
+    STALL_BYTES,
+    STALL_TIMEOUT,
     WAITING_PER_LEG,
     WAITING_PER_PROCESS,
 )
@@ -55,6 +57,7 @@ from relay.wire.packet import (
 from relay.wire.queue import FairQueue
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
     from relay.ssh.nested import NestedStream
@@ -71,7 +74,7 @@ class Leg(FastConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.flusher = Flusher.of(self._loop)
+        self.flusher = Flusher.of(self.loop)
         self.stream: Stream | NestedStream | None = None
         # The stream, when it is a channel of an outer leg.
         self._nested: NestedStream | None = None
@@ -94,12 +97,16 @@ class Leg(FastConnection):
         self._waiters: dict[Waiter, None] = {}
         # The legs that have stopped the reading of this one.
         self._paused_by: set[Leg] = set()
+        # Bytes that the socket has taken in all, and the check whether it still takes some while
+        # others are paused for it.
+        self._taken = 0
+        self._stall_check: asyncio.TimerHandle | None = None
 
     # -- its life
 
     def attach(self, sock: socket.socket) -> None:
         """Start the SSH protocol on a connected socket, which is the leg's from now on."""
-        stream = self.stream = Stream(self._loop, sock, self)
+        stream = self.stream = Stream(self.loop, sock, self)
         self.connection_made(stream)
         stream.start()
 
@@ -124,6 +131,8 @@ class Leg(FastConnection):
             self.connection_lost(LegLost("connection closed by the other side"))
 
     def closed(self) -> None:
+        if self._stall_check is not None:
+            self._stall_check.cancel()
         self.flusher.waiting -= self._queue.waiting
         self._queue = FairQueue()
         self._wake()
@@ -132,7 +141,9 @@ class Leg(FastConnection):
 
     def received(self, view: memoryview, start: int, end: int) -> int:
         """Use the whole packets in `view[start:end]`; returns where the first unused byte is."""
-        self._reset_keepalive_timer()
+        if not self.alive:
+            return end  # A packet behind one that was forged must not be taken for the next.
+        self.heard()
         try:
             while start < end:
                 if self.opener is None:
@@ -206,6 +217,10 @@ class Leg(FastConnection):
             return False
         return True
 
+    @property
+    def listening(self) -> bool:
+        return not self._paused_by
+
     def input_resumed(self) -> None:
         if self.stream is not None and self.alive:
             self.stream.resume("asyncssh")
@@ -249,7 +264,9 @@ class Leg(FastConnection):
         assert self._nested is not None
         if self._output:
             self._send_output()
-        if self._output or not self._nested.carry(view, start, size):
+        if self._blocked:
+            self.write(bytes(view[start : start + size]))  # It may wait longer than its memory.
+        elif not self._nested.carry(view, start, size):
             self.write(view[start : start + size])
 
     def send_on_channel(self, channel: Channel, payload: bytes) -> None:
@@ -262,6 +279,11 @@ class Leg(FastConnection):
     def send_payload(self, payload: bytes) -> None:
         """Send a message now, or after the key exchange under way."""
         self.send_packet(payload[0], payload[1:])
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of data that wait for this leg."""
+        return self._queue.waiting
 
     def throttle(self, source: Leg) -> None:
         """Read no further from `source` while too much of what it causes waits here."""
@@ -276,6 +298,20 @@ class Leg(FastConnection):
             source.stream.pause(self)
             source._paused_by.add(self)
             self._waiters[source] = None
+            if self._stall_check is None:
+                self._stall_check = self.loop.call_later(
+                    STALL_TIMEOUT, self._check_stall, self._taken
+                )
+
+    def _check_stall(self, taken_before: int) -> None:
+        """Others stand still because this leg is full: does its peer still read at all?"""
+        self._stall_check = None
+        if not self._waiters or not self.alive:
+            return
+        if self._taken - taken_before < STALL_BYTES:
+            self.fail(LegLost("it does not read what it asked for, and others wait for it"))
+            return
+        self._stall_check = self.loop.call_later(STALL_TIMEOUT, self._check_stall, self._taken)
 
     def cut(self, channel: Channel) -> bool:
         """Throw away what waits for `channel`; was there anything?"""
@@ -301,8 +337,12 @@ class Leg(FastConnection):
         self._send_output()
         if self._queue:
             self._send_queued()
-        if self._waiters and self.has_room:
+        if not self._waiters:
+            return
+        if self.has_room:
             self._wake()
+        elif self._nested is not None:
+            self._nested.await_room()  # It tells only once.
 
     def _send_output(self) -> None:
         stream = self.stream
@@ -313,6 +353,7 @@ class Leg(FastConnection):
             self._blocked = False
             sent = stream.send(output)
             self._output_size -= sent
+            self._taken += sent
             if not _take(output, sent):
                 continue
             # Its memory may be used again by whoever it belongs to.

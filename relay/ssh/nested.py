@@ -33,25 +33,36 @@ from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, data_size, frame
 
 GRANT_SIZE: Final = NESTED_WINDOW // 4
 
+MIN_DATA: Final = 1024
+"""The least that an inner packet may hold. To a peer that takes less in an outer packet, an inner
+one goes in pieces."""
+
 
 class NestedStream(ChannelHandler, asyncio.Transport):
     """A channel of `outer` as the stream of an inner leg."""
 
     def __init__(self, outer: Leg) -> None:
+        """Raises `LegLost` when `outer` is gone already."""
         asyncio.Transport.__init__(self)
+        if not outer.alive:
+            raise LegLost("the connection to the relay was lost")
         self.leg = self.outer = outer
         self.channel = Channel()
         self.headroom = outer.headroom + DATA_OFFSET
         self.tailroom = outer.tailroom + TAIL_ROOM
         self._reader: Reader | None = None
         self._loop = asyncio.get_running_loop()
-        # Why the inner leg is not fed, and what came meanwhile or is part of a packet.
+        # Why the inner leg is not fed, and what came meanwhile or is part of a packet: within
+        # the channel's window, which is opened again only for what was used.
         self._pauses: set[object] = set()
         self._pending = bytearray()
+        # Why nothing comes behind what is pending; empty: more may come.
+        self._ended = ""
         # Bytes that the inner leg has used and the peer has not been told of.
         self._used = 0
         # The inner leg waits to be told that there is room.
         self._awaited = False
+        # Nothing is sent any more: we have closed the channel, or the outer leg is gone.
         self._closed = False
         self._confirmed: asyncio.Future[None] | None = None
         self._accept: Callable[[NestedStream], None] | None = None
@@ -62,7 +73,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
     @property
     def max_data(self) -> int:
         """The largest data in an inner packet that fits in one outer packet."""
-        return min(MAX_DATA, self.channel.send_packet) - DATA_OFFSET - TAIL_ROOM
+        return max(MIN_DATA, min(MAX_DATA, self.channel.send_packet) - DATA_OFFSET - TAIL_ROOM)
 
     # -- how it begins
 
@@ -144,14 +155,16 @@ class NestedStream(ChannelHandler, asyncio.Transport):
         self._grant(used - begin)
 
     def _use_pending(self) -> None:
-        if self._pauses or self._closed or self._reader is None or not self._pending:
+        if self._pauses or self._reader is None:
             return
-        size = len(self._pending)
-        with memoryview(self._pending) as view:
-            used = self._reader.received(view, 0, size)
-            self.outer.flusher.flush()  # What is to be sent may still lie in this memory.
-        del self._pending[:used]
-        self._grant(used)
+        pending = self._pending
+        used = self._reader.received(memoryview(pending), 0, len(pending)) if pending else 0
+        if used:
+            # Other memory for the rest: what is to be sent may still lie in this one.
+            self._pending = pending[used:]
+            self._grant(used)
+        if self._ended and not self._pauses:
+            self._lost(self._ended)
 
     def _grant(self, size: int) -> None:
         self._used += size
@@ -173,9 +186,9 @@ class NestedStream(ChannelHandler, asyncio.Transport):
 
     @property
     def has_room(self) -> bool:
-        """A full inner packet would leave at once."""
-        channel = self.channel
-        return channel.send_window >= channel.send_packet and self.outer.has_room
+        """An inner packet would begin to leave at once. (To ask for a window that takes a whole
+        one would be to wait for ever for a peer whose windows are smaller than its packets.)"""
+        return self.channel.send_window > 0 and self.outer.has_room
 
     def carry(self, view: memoryview, start: int, size: int) -> bool:
         """Send the sealed inner packet at `start`, which has room around it for the outer one.
@@ -231,12 +244,12 @@ class NestedStream(ChannelHandler, asyncio.Transport):
 
     def eof(self) -> None:
         self.channel.received(Message.EOF)
-        self._lost("the other side ended the session")
+        self._end("the other side ended the session")
 
     def peer_closed(self) -> None:
         self.channel.received(Message.CLOSE)
-        self._lost("the other side closed the session")
         self.abort()
+        self._end("the other side closed the session")
         if self.channel.finished:
             self.outer.remove_channel(self.channel.local_id)
 
@@ -250,6 +263,11 @@ class NestedStream(ChannelHandler, asyncio.Transport):
             self._confirmed.set_exception(LegLost("the connection to the relay was lost"))
         self._lost("the outer connection was lost")
         self._closed = True
+
+    def _end(self, reason: str) -> None:
+        """Nothing more comes. What came is used first: it may say why."""
+        self._ended = self._ended or reason
+        self._use_pending()
 
     def _lost(self, reason: str) -> None:
         if self._reader is not None:

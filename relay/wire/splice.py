@@ -12,8 +12,12 @@ Pure: events in, packets out. The *opener* is the side whose CHANNEL_OPEN starte
 The rules:
 
 1. Windows and packet sizes pass through, so flow control is end to end. What one side announces
-   is what the other may send; B counts it on each leg, and stops a side that oversteps before
-   the other sees it.
+   is what the other may send, at most; B counts it on each leg, and stops a side that
+   oversteps before the other sees it.
+   B does not pass a window on all at once: what is under way when a leg stops taking it waits
+   at B. The other side gets `FIRST_CREDIT`; when half of what it may have under way is used, it
+   gets the rest, and may have twice as much from then on. How much of it, and whether now, is
+   for the caller of `release` to say, who sees the leg that it would have to leave by.
 2. EOF passes. It ends one direction only (RFC 4254 §5.3).
 3. CLOSE passes, and is answered at once on its own leg: the side that sent it wants no more,
    so what waits for it is thrown away, while what waits for the other goes out first. The
@@ -39,6 +43,14 @@ from relay.wire.packet import MAX_DATA, MAX_LENGTH
 MAX_PACKET: Final = max(MAX_DATA, MAX_LENGTH // 2)
 """The largest data in one packet that B lets pass, whatever a side announces: it must fit, with
 header and padding, in the largest packet that either leg may accept."""
+
+
+FIRST_CREDIT: Final = 256 * 1024
+"""What a side may send before B has seen its data leave again. A request and its reply fit, and
+two hundred streams to a leg that does not read cost 50 MiB."""
+
+MAX_CREDIT: Final = 64 * 1024 * 1024
+"""The most that a side may have under way: 64 MiB fill 1 Gbit/s over half a second."""
 
 
 class Side(IntEnum):
@@ -74,16 +86,21 @@ Command = Send | Cut | Retire
 class Splice:
     """The state of one splice. Its methods take an event and return what is to be done."""
 
-    __slots__ = ("_retired", "bytes_from", "channels")
+    __slots__ = ("_most", "_retired", "bytes_from", "channels", "held")
 
     def __init__(self, opener_id: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN: its number, the window and packet size it announced."""
         # Bytes of data that came from each side.
         self.bytes_from = [0, 0]
         self._retired = [False, False]
+        # What each side has announced and the other has not been told of; and the most that the
+        # other may have under way to it.
+        self.held = [max(0, window - FIRST_CREDIT), 0]
+        self._most = [FIRST_CREDIT, FIRST_CREDIT]
         opener, acceptor = Channel(), Channel()
         opener.remote_id = opener_id
-        opener.send_window = acceptor.receive_window = window
+        opener.send_window = window
+        acceptor.receive_window = min(window, FIRST_CREDIT)
         opener.send_packet = acceptor.receive_packet = min(packet, MAX_PACKET)
         self.channels = (opener, acceptor)
 
@@ -114,7 +131,9 @@ class Splice:
         if acceptor.receiving is not Half.OPENING:
             raise ProtocolViolation(f"a second confirmation of channel {acceptor.local_id}")
         acceptor.opened(remote_id)
-        acceptor.send_window = opener.receive_window = window
+        acceptor.send_window = window
+        opener.receive_window = min(window, FIRST_CREDIT)
+        self.held[Side.ACCEPTOR] = window - opener.receive_window
         acceptor.send_packet = opener.receive_packet = min(packet, MAX_PACKET)
         if self._retired[Side.OPENER]:  # Its leg was lost meanwhile.
             return self._close(Side.ACCEPTOR)
@@ -123,7 +142,10 @@ class Splice:
             Send(
                 Side.OPENER,
                 messages.open_confirmation(
-                    opener.remote_id, opener.local_id, window, opener.receive_packet
+                    opener.remote_id,
+                    opener.local_id,
+                    opener.receive_window,
+                    opener.receive_packet,
                 ),
             )
         ]
@@ -150,12 +172,25 @@ class Splice:
         other.send_window -= size
         return other
 
-    def window_adjust(self, side: Side, size: int) -> list[Command]:
-        """WINDOW_ADJUST: the other side may send more."""
+    def window_adjust(self, side: Side, size: int) -> None:
+        """WINDOW_ADJUST: the other side may send more, as soon as it is released."""
         self.channels[side].received_window_adjust(size)
+        self.held[side] += size
+
+    def releasable(self, side: Side) -> int:
+        """How much of what `side` has announced the other should be told of now (rule 1)."""
         other = self.channels[1 - side]
         if other.sending is Half.CLOSED or other.receiving is not Half.OPEN:
-            return []  # It sends nothing any more: a window would be of no use to it.
+            return 0  # It sends nothing any more: a window would be of no use to it.
+        under_way = other.receive_window
+        most = self._most[side]
+        return min(self.held[side], most - under_way) if 2 * under_way <= most else 0
+
+    def release(self, side: Side, size: int) -> list[Command]:
+        """Pass on `size` bytes of what `side` has announced, at most what is `releasable`."""
+        other = self.channels[1 - side]
+        self.held[side] -= size
+        self._most[side] = min(2 * self._most[side], MAX_CREDIT)
         other.granted(size)
         return [Send(_other(side), messages.window_adjust(other.remote_id, size))]
 

@@ -126,11 +126,11 @@ def test_a_file_of_ones_own_choice(
 ) -> None:
     write("Port 1")
     write("Port 2", tmp_path / "system" / "ssh_config")
-    own = write("User own\nProxyJump j", tmp_path / "own")
+    own = write("User own\nHost b\nProxyJump j", tmp_path / "own")
     client = of_agent("-F", str(own), R, "b").client
     assert (client.user, client.port) == ("own", 22)
     # The jump host is looked up in that file too.
-    assert [(hop.host, hop.user) for hop in of_agent("-F", str(own), R, "b").client.proxy_jump]
+    assert [(hop.host, hop.user) for hop in client.proxy_jump] == [("j", "own")]
     assert of_agent("-F", "none", R, "b").client.port == 22
     assert "no such configuration file" in refused(capsys, "-F", "/missing", R, "b", code=1)
 
@@ -283,6 +283,8 @@ def test_jump_hosts_without_an_end(
 ) -> None:
     write("Host a\nProxyJump b\nHost b\nProxyJump a")
     assert "over more than 16 hosts" in refused(capsys, R, "a")
+    write("ProxyJump b")
+    assert "ProxyJump of b leads over itself" in refused(capsys, R, "a")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,54 @@ def test_the_error_shows_what_would_be_right() -> None:
         parse_forward("8000")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3000:/run/s", Forward(None, 3000, target_path="/run/s")),
+        ("[::1]:3000:/run/s", Forward("::1", 3000, target_path="/run/s")),
+        ("/run/s:h:80", Forward(None, 0, "h", 80, listen_path="/run/s")),
+        ("/a:/b", Forward(None, 0, listen_path="/a", target_path="/b")),
+        ("./a:sub/b", Forward(None, 0, listen_path="./a", target_path="sub/b")),
+        ("[/a:b]:[/c:d]", Forward(None, 0, listen_path="/a:b", target_path="/c:d")),
+        ("gpu1:8000:/run/s", Forward("gpu1", 8000, target_path="/run/s")),
+    ],
+)
+def test_unix_sockets_on_either_side(text: str, expected: Forward) -> None:
+    assert parse_forward(text) == expected
+    assert str(expected) == text
+    assert not expected.dynamic
+
+
+@pytest.mark.parametrize(
+    "text", ["/a", "/a:", "/a:b", "a:b:/c:d", "a:/b:80", f"1:/{'x' * 107}", "1:/\0"]
+)
+def test_no_unix_socket(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_forward(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1080", Forward(None, 1080)),
+        ("localhost:1080", Forward("localhost", 1080)),
+        ("[::1]:1080", Forward("::1", 1080)),
+        (":1080", Forward("", 1080)),
+        ("/run/s", Forward(None, 0, listen_path="/run/s")),
+    ],
+)
+def test_dynamic(text: str, expected: Forward) -> None:
+    assert parse_forward(text, dynamic=True) == expected
+    assert str(expected) == text
+    assert expected.dynamic
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:2:3", "0", "h:", "a b:1", "1:h:2"])
+def test_not_dynamic(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_forward(text, dynamic=True)
+
+
 @given(st.none() | hosts | st.sampled_from(["", "*"]), ports, hosts, ports)
 def test_forward_survives_being_written(
     bind: str | None, port: int, host: str, hostport: int

@@ -50,7 +50,14 @@ def write(file: Path, *lines: str) -> None:
 
 
 def verifier(
-    file: Path, checking: StrictHostKeyChecking = "yes", host: str = "b", port: int = 22
+    file: Path,
+    checking: StrictHostKeyChecking = "yes",
+    host: str = "b",
+    port: int = 22,
+    *,
+    alias: str = "",
+    hash_names: bool = False,
+    algorithms: str = "",
 ) -> HostKeyVerifier:
     config = ClientConfig(
         host=host,
@@ -59,6 +66,9 @@ def verifier(
         user_known_hosts_files=(file,),
         global_known_hosts_files=(),
         strict_host_key_checking=checking,
+        host_key_alias=alias,
+        hash_known_hosts=hash_names,
+        host_key_algorithms=algorithms,
     )
     return HostKeyVerifier(config, KnownHosts.load(config, LOG), LOG)
 
@@ -281,6 +291,56 @@ def test_known_types_are_offered_first_and_the_others_too(file: Path) -> None:
     with_authority = verifier(file).preferred_algorithms()
     assert with_authority[0] == "ssh-ed25519-cert-v01@openssh.com"
     assert with_authority[-len(unknown) :] == unknown
+
+
+def test_host_key_algorithms_change_the_list_or_take_its_place(file: Path) -> None:
+    write(file, f"b {text(RSA)}")
+    assert verifier(file, algorithms="ssh-ed25519,rsa-sha2-256").preferred_algorithms() == [
+        "ssh-ed25519",
+        "rsa-sha2-256",
+    ]
+    # The known key stays first, as with the default.
+    without = verifier(file, algorithms="-ecdsa-*").preferred_algorithms()
+    assert without == ["rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"]
+    more = verifier(file, algorithms="+ssh-rsa,ssh-ed25519-cert*").preferred_algorithms()
+    assert more[0] == "rsa-sha2-512"
+    assert more[-1] == "ssh-ed25519-cert-v01@openssh.com"
+    assert "ssh-rsa" not in more
+    first = verifier(file, algorithms="^ssh-ed25519").preferred_algorithms()
+    assert first[:2] == ["ssh-ed25519", "rsa-sha2-512"]
+
+
+def test_an_alias_stands_for_the_name_and_leaves_out_the_port(file: Path) -> None:
+    one = verifier(file, "accept-new", port=2222, alias="alias")
+    one.verify("alias", "192.0.2.1", 2222, KEY)
+    assert file.read_text() == f"alias {text(KEY)}\n"
+    assert one.preferred_algorithms()[0] == "ssh-ed25519"
+    verifier(file, host="other", alias="alias").verify("alias", "", 7, KEY)
+    with pytest.raises(HostKeyRefused, match="key of alias has changed"):
+        one.verify("alias", "", 2222, OTHER)
+    write(file, f"@cert-authority alias {text(KEY)}", f"@revoked alias {text(OTHER)}")
+    one = verifier(file, alias="alias")
+    one.verify_ca("alias", "", 2222, KEY)
+    assert [key.public_data for key in one.revocations("alias", "", 2222)[2]] == [OTHER.public_data]
+
+
+def test_names_are_hashed_on_request(file: Path) -> None:
+    one = verifier(file, "accept-new", port=2222, hash_names=True)
+    one.verify("b", "", 2222, KEY)
+    line = file.read_text()
+    assert line.startswith("|1|")
+    assert line.endswith(f" {text(KEY)}\n")
+    verifier(file).verify("b", "", 2222, KEY)
+    with pytest.raises(HostKeyRefused, match="changed"):
+        verifier(file).verify("b", "", 2222, OTHER)
+    # Two that learn the key at once write one line, whatever the salt.
+    for hash_names in (True, False):
+        late = verifier(Path("/nonexistent"), "accept-new", port=2222, hash_names=hash_names)
+        late._known_hosts._first_file = file
+        late.verify("b", "", 2222, KEY)
+    assert file.read_text() == line
+    verifier(file, "accept-new", hash_names=True).verify("c", "", 22, KEY)
+    assert len({one.split("|")[2] for one in file.read_text().splitlines()}) == 2
 
 
 ASK = """

@@ -15,7 +15,7 @@ from relay.errors import ProtocolViolation
 from relay.wire import messages
 from relay.wire.numbers import MAX_UINT32
 from relay.wire.packet import MAX_LENGTH
-from relay.wire.splice import MAX_PACKET, Cut, Retire, Send, Side, Splice
+from relay.wire.splice import FIRST_CREDIT, MAX_CREDIT, MAX_PACKET, Cut, Retire, Send, Side, Splice
 
 A, C = Side.OPENER, Side.ACCEPTOR
 A_NUMBER, C_NUMBER = 10, 20
@@ -81,6 +81,9 @@ def new_splice(window: int = A_WINDOW, packet: int = A_PACKET) -> Splice:
 def play(splice: Splice, event: str, *args: Any) -> list[Any]:
     try:
         outcome = getattr(splice, event)(*args)
+        if event == "window_adjust":  # As it goes while the leg has room.
+            size = splice.releasable(args[0])
+            outcome = splice.release(args[0], size) if size else []
     except ProtocolViolation as violation:
         return [Violation(str(violation))]
     if event != "data":
@@ -138,10 +141,10 @@ def test_windows_and_packet_sizes_pass_through() -> None:
 def test_a_packet_size_that_would_not_fit_is_lowered(announced: int) -> None:
     splice = new_splice(MAX_UINT32, announced)
     assert play(splice, "open", b"kind", b"") == [
-        Send(C, messages.channel_open(b"kind", C_LABEL, MAX_UINT32, MAX_PACKET, b""))
+        Send(C, messages.channel_open(b"kind", C_LABEL, FIRST_CREDIT, MAX_PACKET, b""))
     ]
     assert play(splice, "confirmed", C_NUMBER, MAX_UINT32, announced) == [
-        send(A, messages.open_confirmation, A_LABEL, MAX_UINT32, MAX_PACKET)
+        send(A, messages.open_confirmation, A_LABEL, FIRST_CREDIT, MAX_PACKET)
     ]
     for side in (A, C):
         assert play(splice, "data", side, MAX_PACKET) == [Forward(Side(1 - side), MAX_PACKET)]
@@ -235,14 +238,46 @@ def test_a_window_grows_to_its_limit_and_not_over_it(near: Side, far: Side) -> N
         >> ("window_adjust", near, room + 1)
         << too_much
         >> ("window_adjust", near, room)
-        << send(far, messages.window_adjust, room)
+        << send(far, messages.window_adjust, FIRST_CREDIT - (A_WINDOW, C_WINDOW)[near])
         >> ("window_adjust", near, 1)
         << too_much
         >> ("data", far, 1)
         << Forward(near, 1)
         >> ("window_adjust", near, 1)
-        << send(far, messages.window_adjust, 1)
+        << send(far, messages.window_adjust, FIRST_CREDIT + 1)
     )
+
+
+@from_either_side
+def test_a_wide_window_is_passed_on_little_by_little(near: Side, far: Side) -> None:
+    """What may be under way doubles, each time half of it has left, up to a limit."""
+    wide = MAX_UINT32
+    splice = new_splice(wide, MAX_PACKET)
+    splice.confirmed(C_NUMBER, wide, MAX_PACKET)
+    assert [channel.receive_window for channel in splice.channels] == [FIRST_CREDIT] * 2
+    assert splice.releasable(near) == 0
+    splice.data(far, MAX_PACKET)
+    assert MAX_PACKET == FIRST_CREDIT // 2
+    most = FIRST_CREDIT
+    while most <= MAX_CREDIT:
+        assert splice.releasable(near) == most // 2
+        splice.release(near, most // 2)
+        assert splice.channels[far].receive_window == most
+        most *= 2
+    assert splice.releasable(near) == 0
+    assert splice.held[near] == wide - FIRST_CREDIT // 2 - MAX_CREDIT
+
+
+@from_either_side
+def test_a_narrow_window_is_kept(near: Side, far: Side) -> None:
+    """However much may be under way, a side never gets more than the other has announced."""
+    splice = new_splice()
+    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    assert splice.held == [0, 0]
+    splice.window_adjust(near, 7)
+    assert splice.releasable(near) == 7
+    splice.release(near, 3)
+    assert splice.releasable(near) == splice.held[near] == 4
 
 
 def test_bytes_are_counted_from_each_side() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from relay.errors import ProtocolViolation
 from relay.wire import messages
+from relay.wire import splice as splice_module
 from relay.wire.encoding import Reader
 from relay.wire.numbers import (
     MAX_UINT32,
@@ -39,6 +41,9 @@ windows = st.integers(0, 100)
 packets = st.integers(0, 40)
 sizes = st.integers(0, 50)
 
+FIRST = 60
+"""What is passed on of a window at first, in place of the real FIRST_CREDIT: less than a window."""
+
 
 class Packet(NamedTuple):
     """On its way to a peer; of a message without data the size is 0."""
@@ -55,6 +60,8 @@ class Peer:
     # What it announced, less what has come: the data that it still takes, and in one packet.
     window: int = 0
     packet: int = 0
+    # What of that the other side has not been told of.
+    held: int = 0
     # What it was told, less what it has sent: the data that it may send, and in one packet.
     credit: int = 0
     credit_packet: int = 0
@@ -103,6 +110,11 @@ class Peer:
 
 
 class Splicing(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patched = mock.patch.object(splice_module, "FIRST_CREDIT", FIRST)
+        self.patched.start()
+
     @initialize(
         window=windows,
         packet=packets,
@@ -111,15 +123,17 @@ class Splicing(RuleBasedStateMachine):
     )
     def open(self, window: int, packet: int, answer: tuple[int, int] | None, patience: int) -> None:
         self.a, self.c = self.peers = Peer(10, window, packet), Peer(20)
-        self.c.credit, self.c.credit_packet = window, packet
+        self.c.credit, self.c.credit_packet = min(window, FIRST), packet
+        self.a.held = window - self.c.credit
         self.splice = Splice(self.a.number, window, packet)
         self.splice.channels[A].local_id, self.splice.channels[C].local_id = 1, 2
-        asked = messages.channel_open(b"kind", 2, window, packet, b"fields")
+        asked = messages.channel_open(b"kind", 2, self.c.credit, packet, b"fields")
         assert self.splice.open(b"kind", b"fields") == [Send(C, asked)]
-        if answer:
-            self.confirm(*answer)
         # Steps before anything may end, so that there is much to be ended as well as little.
-        self.patience = patience
+        self.patience = 0
+        if answer:
+            self.patience = patience
+            self.confirm(*answer)
 
     def run(self, commands: list[Command]) -> tuple[list[int], list[int]]:
         """Do what the splice says; returns what each side is told, sooner or later."""
@@ -171,12 +185,13 @@ class Splicing(RuleBasedStateMachine):
     @rule(window=windows, packet=packets)
     def confirm(self, window: int, packet: int) -> None:
         self.c.opened, self.c.window, self.c.packet = True, window, packet
+        self.c.held = window - min(window, FIRST)
         told = self.run(self.splice.confirmed(self.c.number, window, packet))
         if self.a.lost:
             assert told == ([], [MSG_CHANNEL_CLOSE])
         else:
             assert told == ([MSG_CHANNEL_OPEN_CONFIRMATION], [])
-            self.a.opened, self.a.credit, self.a.credit_packet = True, window, packet
+            self.a.opened, self.a.credit, self.a.credit_packet = True, min(window, FIRST), packet
 
     @precondition(lambda self: self.asked and self.patience <= 0)
     @rule()
@@ -204,13 +219,26 @@ class Splicing(RuleBasedStateMachine):
     @precondition(lambda self: self.speakers)
     @rule(side=a_speaker, size=sizes)
     def window_adjust(self, side: Side, size: int) -> None:
+        self.peers[side].window += size
+        self.peers[side].held += size
+        self.splice.window_adjust(side, size)
+
+    @precondition(lambda self: self.speakers)
+    @rule(side=a_speaker, limit=sizes)
+    def release(self, side: Side, limit: int) -> None:
+        """The leg has room: what was held back is passed on, up to a limit."""
         near, far = self.peers[side], self.peers[1 - side]
-        near.window += size
-        told = self.run(self.splice.window_adjust(side, size))
-        useful = far.reachable and not far.said_eof
+        size = min(limit, self.splice.releasable(side))
+        assert size <= near.held
+        if size == 0:
+            return
+        assert far.reachable
+        assert not far.said_eof
+        told = self.run(self.splice.release(side, size))
         assert told[side] == []
-        assert told[1 - side] == ([MSG_CHANNEL_WINDOW_ADJUST] if useful else [])
-        far.credit += size if useful else 0
+        assert told[1 - side] == [MSG_CHANNEL_WINDOW_ADJUST]
+        near.held -= size
+        far.credit += size
 
     @precondition(lambda self: self.speakers)
     @rule(side=a_speaker)
@@ -303,6 +331,7 @@ class Splicing(RuleBasedStateMachine):
         for side in self.speakers:
             peer, channel = self.peers[side], self.splice.channels[side]
             assert channel.receive_window == peer.credit
+            assert self.splice.held[side] == peer.held
             if peer.reachable:
                 assert channel.send_window == peer.room
 
@@ -312,6 +341,7 @@ class Splicing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Each side that is left closes or answers the CLOSE that is on its way to it."""
+        self.patched.stop()
         if self.asked:
             self.refuse()
         for side in Side:

@@ -1,0 +1,108 @@
+"""`--log-format json`: one object for each event, with all that an operator wants to know."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncssh
+import pytest
+
+from tests.programs.chain import Chain, Site, start_chain
+from tests.programs.process import Process
+from tests.programs.traffic import MIB, receive, send, together
+
+JSON = ("--log-format", "json")
+
+
+@pytest.fixture
+def json_chain(site: Site) -> Chain:
+    return start_chain(site, b_options=JSON)
+
+
+def event(program: Process, name: str, having: str = "") -> dict[str, Any]:
+    """The first event of this name whose line matches."""
+    line = program.wait_for(rf'^.*"event": "{name}".*{having}.*$')[0]
+    parsed: dict[str, Any] = json.loads(line)
+    return parsed
+
+
+def test_a_stream_from_beginning_to_end(site: Site, json_chain: Chain) -> None:
+    b = json_chain.b.process
+    client, service = json_chain.stream()
+    with client, service:
+        together([lambda: send(client, 3 * MIB), lambda: receive(service)])
+        together([lambda: send(service, 5 * MIB), lambda: receive(client)])
+    opened, closed = event(b, "splice opened"), event(b, "splice closed")
+    assert opened["service"] == closed["service"] == "gpu1:8000"
+    assert fingerprint(site, "client") in opened["leg"]
+    assert "(client)" in closed["leg"]
+    assert (closed["there"], closed["back"]) == (3 * MIB, 5 * MIB)
+    assert 0 < closed["seconds"] < 60
+
+
+def test_legs_and_services_come_and_go(site: Site, json_chain: Chain) -> None:
+    b = json_chain.b.process
+    for name, program in (("client", json_chain.a), ("agent", json_chain.c)):
+        up = event(b, "leg up", rf"\({name}\)")
+        assert up["who"] == f"{fingerprint(site, name)} ({name})"
+        assert up["peer"].startswith("127.0.0.1:")
+        assert up["cipher"] == "aes128-gcm@openssh.com"
+        assert program.stop() == 0
+        down = event(b, "leg down", rf"\({name}\)")
+        assert (down["who"], down["peer"]) == (up["who"], up["peer"])
+    published = event(b, "service published")
+    assert published["service"] == "gpu1:8000"
+    assert fingerprint(site, "agent") in published["leg"]
+    assert event(b, "service withdrawn")["service"] == "gpu1:8000"
+
+
+def test_every_line_is_an_event(site: Site) -> None:
+    chain = start_chain(site, a_options=(*JSON, "-v"), b_options=(*JSON, "-v"), c_options=JSON)
+    client, service = chain.stream()
+    client.close()
+    service.close()
+    event(chain.a, "stream closed")
+    event(chain.b.process, "splice closed")
+    programs = [chain.a, chain.c, chain.b.process]
+    for program in programs:
+        assert program.stop() == 0
+        assert program.lines
+        for line in program.lines:
+            fields = json.loads(line)
+            assert fields["program"] == program.name
+            assert fields["level"] in ("debug", "info", "warning", "error")
+            assert fields["event"]
+            assert fields["message"]
+            time = datetime.fromisoformat(fields["time"])
+            assert abs((datetime.now(UTC) - time).total_seconds()) < 300
+
+
+def test_a_person_reads_sentences(chain: Chain) -> None:
+    client, service = chain.stream()
+    client.close()
+    service.close()
+    chain.a.stop()
+    said = chain.b.process.wait_for
+    time = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
+    said(rf"{time}leg up: SHA256:\S{{43}} \(client\) as \S+ from 127\.0\.0\.1:\d+")
+    said(rf"{time}gpu1:8000 published by SHA256:\S{{43}} \(agent\)")
+    said(rf"{time}gpu1:8000 splice closed for .*: 0 bytes there, 0 back, \d+\.\d{{3}} s")
+    said(rf"{time}leg down: SHA256:\S{{43}} \(client\)")
+
+
+def test_a_comment_cannot_forge_an_event(site: Site) -> None:
+    site.key("client", None)
+    site.key("agent", None)
+    for name in ("client", "agent"):
+        keytype, blob, _ = site.public(name).read_text().split()
+        site.authorize(f"{keytype} {blob} \x1b[2J\x85forged\u202e\n")
+    chain = start_chain(site)
+    line = chain.b.process.wait_for("^.*leg up.*$")[0]
+    assert re.search(r"\(\\x1b\[2J\\x85forged\\u202e\)", line)
+
+
+def fingerprint(site: Site, name: str) -> str:
+    return asyncssh.read_public_key(site.public(name)).get_fingerprint()
