@@ -287,8 +287,12 @@ class Leg(FastConnection):
 
     def throttle(self, source: Leg) -> None:
         """Read no further from `source` while too much of what it causes waits here."""
-        waiting = self._output_size if self._blocked else 0
-        if waiting > OUTPUT_PER_LEG or self.deferred > DEFERRED_PER_LEG:
+        output = self._output_size if self._blocked else 0
+        if (
+            output > OUTPUT_PER_LEG
+            or self.deferred > DEFERRED_PER_LEG
+            or self._queue.waiting > WAITING_PER_LEG
+        ):
             self._pause(source)
 
     def _pause(self, source: Leg) -> None:

@@ -16,8 +16,8 @@ The rules:
    oversteps before the other sees it.
    B does not pass a window on all at once: what is under way when a leg stops taking it waits
    at B. The other side gets `FIRST_CREDIT`; when half of what it may have under way is used, it
-   gets the rest, and may have twice as much from then on. How much of it, and whether now, is
-   for the caller of `release` to say, who sees the leg that it would have to leave by.
+   gets more, and may have twice as much each time so much has come. Whether now is for the
+   caller of `release` to say, who sees the leg that the data would have to leave by.
 2. EOF passes. It ends one direction only (RFC 4254 §5.3).
 3. CLOSE passes, and is answered at once on its own leg: the side that sent it wants no more,
    so what waits for it is thrown away, while what waits for the other goes out first. The
@@ -86,7 +86,7 @@ Command = Send | Cut | Retire
 class Splice:
     """The state of one splice. Its methods take an event and return what is to be done."""
 
-    __slots__ = ("_most", "_retired", "bytes_from", "channels", "held")
+    __slots__ = ("_doubled_at", "_most", "_retired", "bytes_from", "channels", "held")
 
     def __init__(self, opener_id: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN: its number, the window and packet size it announced."""
@@ -97,6 +97,8 @@ class Splice:
         # other may have under way to it.
         self.held = [max(0, window - FIRST_CREDIT), 0]
         self._most = [FIRST_CREDIT, FIRST_CREDIT]
+        # What of `bytes_from` the other had sent when that was last doubled.
+        self._doubled_at = [0, 0]
         opener, acceptor = Channel(), Channel()
         opener.remote_id = opener_id
         opener.send_window = window
@@ -163,12 +165,12 @@ class Splice:
         return commands + self._retire(Side.OPENER) + self._retire(Side.ACCEPTOR)
 
     def data(self, side: Side, size: int) -> Channel | None:
-        """DATA of `size` bytes: the channel on which it goes on, or None to drop it (rule 4)."""
+        """DATA of `size` bytes: the channel on which it goes on, or None to drop it."""
         self.channels[side].received_data(size)
         self.bytes_from[side] += size
         other = self.channels[1 - side]
-        if other.sending is not Half.OPEN:
-            return None
+        if other.sending is not Half.OPEN or size == 0:
+            return None  # An empty packet says nothing, and no window would bound how many wait.
         other.send_window -= size
         return other
 
@@ -190,7 +192,10 @@ class Splice:
         """Pass on `size` bytes of what `side` has announced, at most what is `releasable`."""
         other = self.channels[1 - side]
         self.held[side] -= size
-        self._most[side] = min(2 * self._most[side], MAX_CREDIT)
+        came = self.bytes_from[1 - side]
+        if 2 * (came - self._doubled_at[side]) >= self._most[side]:
+            self._most[side] = min(2 * self._most[side], MAX_CREDIT)
+            self._doubled_at[side] = came
         other.granted(size)
         return [Send(_other(side), messages.window_adjust(other.remote_id, size))]
 

@@ -212,7 +212,8 @@ class Splicing(RuleBasedStateMachine):
         near.credit -= size
         near.sent += size
         channel = self.splice.data(side, size)
-        assert channel is (self.splice.channels[1 - side] if far.reachable else None)
+        goes_on = far.reachable and size > 0
+        assert channel is (self.splice.channels[1 - side] if goes_on else None)
         if channel is not None:
             far.send(Packet(MSG_CHANNEL_DATA, size))
 
