@@ -3,6 +3,7 @@
     python -m benchmarks                      every part, one table
     python -m benchmarks throughput           one part
     python -m benchmarks throughput --quick   a shorter run of it
+    python -m benchmarks throughput --end-to-end    sessions from A to C through B (`-J`)
     python -m benchmarks compare OLD NEW      two result files, row by row
 
 What makes the figures comparable:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks import machine, table
-from benchmarks.chains import CHAINS
+from benchmarks.chains import CHAINS, END_TO_END
 from benchmarks.context import Context, Settings
 from benchmarks.errors import BenchmarkError
 from benchmarks.parts import PARTS
@@ -41,8 +41,11 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--size", type=_positive, metavar="MIB", help=f"default {SIZE_MIB}")
     quick = f"{QUICK_ROUNDS} rounds of {QUICK_SIZE_MIB} MiB, to see the direction"
     parser.add_argument("--quick", action="store_true", help=quick)
-    chains = "only this chain (repeatable): " + ", ".join(CHAINS)
-    parser.add_argument("--chain", action="append", choices=CHAINS, metavar="NAME", help=chains)
+    names = list({**CHAINS, **END_TO_END})
+    chains = "only this chain (repeatable): " + ", ".join(names)
+    parser.add_argument("--chain", action="append", choices=names, metavar="NAME", help=chains)
+    within = "sessions from A to C, of which B sees only ciphertext, against `ssh -J`"
+    parser.add_argument("--end-to-end", action="store_true", help=within)
     where = "where the results go; default benchmarks/results/PART-DATE.json"
     parser.add_argument("--json", type=Path, metavar="FILE", help=where)
     options = parser.parse_args(arguments)
@@ -52,6 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         size_mib=options.size or (QUICK_SIZE_MIB if options.quick else SIZE_MIB),
         quick=options.quick,
         only=tuple(options.chain or ()),
+        end_to_end=options.end_to_end,
     )
     context, bystanders, now = Context(settings), machine.Bystanders(), datetime.now().astimezone()
     results = [PARTS[part](context) for part in ([options.part] if options.part else PARTS)]

@@ -24,6 +24,8 @@ class Settings:
     quick: bool = False
     only: tuple[str, ...] = ()
     """Names of the chains to measure; empty: all."""
+    end_to_end: bool = False
+    """Measure the chains with sessions end to end instead."""
 
 
 @dataclass

@@ -17,6 +17,8 @@ class RelayError(Exception):
     """Base of everything that the relay raises on purpose; its text is one line for a person."""
 
     exit_code: ClassVar[int] = 1
+    passing: ClassVar[bool] = False
+    """It may well be over when the same thing is tried again, without anyone's doing."""
 
 
 class LocalError(RelayError):
@@ -55,6 +57,8 @@ class PeerError(RelayError):
 class ProtocolViolation(PeerError):
     """The peer sent what the protocol forbids. Its leg ends; no other leg is touched."""
 
+    passing: ClassVar[bool] = True
+
 
 class Refused(PeerError):
     """The peer understood and said no (authentication, a forward, a channel)."""
@@ -64,5 +68,12 @@ class HostKeyRefused(PeerError):
     """The peer's host key is unknown, changed or revoked: nothing was sent to it."""
 
 
+class Replaced(PeerError):
+    """Another program with the same key has taken over what this one held. To come back at once
+    would be to take it away again, and so on for ever."""
+
+
 class LegLost(PeerError):
     """The connection ended, or never came to be."""
+
+    passing: ClassVar[bool] = True

@@ -7,11 +7,22 @@ from collections.abc import Mapping
 from benchmarks.chains import openssh, plain, relay, stock_asyncssh
 from benchmarks.chains.chain import Builder, Chain, Site
 
-__all__ = ["CHAINS", "OPENSSH", "PLAIN", "RELAY", "Builder", "Chain", "Site"]
+__all__ = [
+    "CHAINS",
+    "END_TO_END",
+    "OPENSSH",
+    "OPENSSH_END_TO_END",
+    "PLAIN",
+    "RELAY",
+    "Builder",
+    "Chain",
+    "Site",
+]
 
 RELAY = "relay"
 OPENSSH = "openssh aes128-gcm"
 PLAIN = "plain tcp"
+OPENSSH_END_TO_END = "ssh -J aes128-gcm"
 
 CHAINS: Mapping[str, Builder] = {
     RELAY: relay.build,
@@ -20,3 +31,10 @@ CHAINS: Mapping[str, Builder] = {
     "asyncssh aes128-gcm": stock_asyncssh.build,
     PLAIN: plain.build,
 }
+
+END_TO_END: Mapping[str, Builder] = {
+    "relay -J": relay.build_end_to_end,
+    OPENSSH_END_TO_END: openssh.end_to_end_with_cipher("aes128-gcm@openssh.com"),
+    RELAY: relay.build,
+}
+"""Those in which B switches nothing but ciphertext, and ours in which it opens what passes."""

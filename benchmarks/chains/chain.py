@@ -25,6 +25,8 @@ class Chain:
     c: Process
     versions: Mapping[str, str]
     """Of the programs and libraries that it is made of."""
+    beside_c: tuple[Process, ...] = ()
+    """Further processes of C's, which cost it CPU time too."""
 
     def connect(self) -> socket.socket:
         """Open a stream at A."""
@@ -36,7 +38,9 @@ class Chain:
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU time so far at A, B and C."""
-        return {place: process.cpu_seconds() for place, process in self.processes().items()}
+        seconds = {place: process.cpu_seconds() for place, process in self.processes().items()}
+        seconds["C"] += sum(process.cpu_seconds() for process in self.beside_c)
+        return seconds
 
     def processes(self) -> dict[str, Process]:
         """By place."""

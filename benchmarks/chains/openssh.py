@@ -1,4 +1,5 @@
-"""OpenSSH on all three machines: sshd on B, `ssh -R` on C, `ssh -L` on A.
+"""OpenSSH on all three machines: sshd on B, `ssh -R` on C, `ssh -L` on A. End to end: C has an
+sshd of its own, which `ssh -R` publishes, and A's session with it runs through B by `ssh -J`.
 
 At its best: the fastest cipher (or the default one, to show what most people have), no
 compression, no shell. ControlMaster would gain nothing: each leg is one session that stays.
@@ -56,31 +57,70 @@ def with_cipher(cipher: str | None) -> Builder:
     return partial(_build, cipher=cipher)
 
 
+def end_to_end_with_cipher(cipher: str | None) -> Builder:
+    """Build the chain of `ssh -J`, both of its sessions with this cipher."""
+    return partial(_build_end_to_end, cipher=cipher)
+
+
 def _build(site: Site, cipher: str | None) -> Chain:
     ssh, folder = _find("ssh"), site.folder
     host_key, client_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "client_key")
-    b, b_port = _sshd(site, host_key, client_key, cipher)
+    b, b_port = _sshd(site, "b", host_key, client_key, cipher)
     known = keys.know_host(folder / "known_hosts", b_port, host_key)
+    config = _ssh_config(site, client_key, known, cipher)
+    login = ["-F", str(config), "-p", str(b_port), "127.0.0.1"]
 
-    options = {**_SSH_OPTIONS, "IdentityFile": str(client_key), "UserKnownHostsFile": str(known)}
-    if cipher:
-        options["Ciphers"] = cipher
-    flags = [flag for item in options.items() for flag in ("-o", "=".join(item))]
-    login = [*flags, "-p", str(b_port), f"{getpass.getuser()}@127.0.0.1"]
-
-    c = site.spawn("c", [ssh, "-F", "none", "-N", "-R", f"0:127.0.0.1:{site.service_port}", *login])
+    c = site.spawn("c", [ssh, "-N", "-R", f"0:127.0.0.1:{site.service_port}", *login])
     published = c.wait_for(r"^Allocated port (\d+) for remote forward")[1]
     a_port = free_port()
     forward = f"127.0.0.1:{a_port}:127.0.0.1:{published}"
-    a = site.spawn("a", [ssh, "-F", "none", "-N", "-L", forward, *login])
+    a = site.spawn("a", [ssh, "-N", "-L", forward, *login])
     return Chain(port=a_port, a=a, b=b, c=c, versions=_versions(ssh))
 
 
-def _sshd(site: Site, host_key: Path, client_key: Path, cipher: str | None) -> tuple[Process, int]:
+def _build_end_to_end(site: Site, cipher: str | None) -> Chain:
+    ssh, folder = _find("ssh"), site.folder
+    host_key, client_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "client_key")
+    b, b_port = _sshd(site, "b", host_key, client_key, cipher)
+    c_sshd, c_port = _sshd(site, "c-sshd", host_key, client_key, cipher)
+    known = keys.know_host(folder / "known_hosts", b_port, host_key)
+    config = _ssh_config(site, client_key, known, cipher)
+
+    publish = ["-R", f"0:127.0.0.1:{c_port}", "-p", str(b_port), "127.0.0.1"]
+    c = site.spawn("c", [ssh, "-F", str(config), "-N", *publish])
+    published = c.wait_for(r"^Allocated port (\d+) for remote forward")[1]
+    with known.open("a") as file:
+        file.write(f"[127.0.0.1]:{published} {keys.public(host_key).read_text()}")
+    a_port = free_port()
+    forward = f"127.0.0.1:{a_port}:127.0.0.1:{site.service_port}"
+    jump = ["-J", f"127.0.0.1:{b_port}", "-p", published, "127.0.0.1"]
+    a = site.spawn("a", [ssh, "-F", str(config), "-N", "-L", forward, *jump])
+    versions = _versions(ssh)
+    return Chain(port=a_port, a=a, b=b, c=c, versions=versions, beside_c=(c_sshd,))
+
+
+def _ssh_config(site: Site, client_key: Path, known: Path, cipher: str | None) -> Path:
+    """In a file, and not in flags: `ssh -J` hands on only files to the ssh that it starts."""
+    options = {
+        **_SSH_OPTIONS,
+        "User": getpass.getuser(),
+        "IdentityFile": str(client_key),
+        "UserKnownHostsFile": str(known),
+    }
+    if cipher:
+        options["Ciphers"] = cipher
+    config = site.folder / "ssh_config"
+    config.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    return config
+
+
+def _sshd(
+    site: Site, name: str, host_key: Path, client_key: Path, cipher: str | None
+) -> tuple[Process, int]:
     sshd, port = _find("sshd"), free_port()
     if os.geteuid() == 0:
         _SSHD_RUN.mkdir(mode=0o755, exist_ok=True)  # as the package's own service file does
-    config = site.folder / "sshd_config"
+    config = site.folder / f"{name}_config"
     config.write_text(
         _SSHD_CONFIG.format(
             port=port,
@@ -89,9 +129,9 @@ def _sshd(site: Site, host_key: Path, client_key: Path, cipher: str | None) -> t
             ciphers=f"Ciphers {cipher}" if cipher else "",
         )
     )
-    b = site.spawn("b", [sshd, "-D", "-e", "-f", str(config)])
-    b.wait_for(r"^Server listening on ")
-    return b, port
+    process = site.spawn(name, [sshd, "-D", "-e", "-f", str(config)])
+    process.wait_for(r"^Server listening on ")
+    return process, port
 
 
 def _find(program: str) -> str:

@@ -1,38 +1,26 @@
-"""Our own: relay-server on B, relay-agent on C, relay-connect on A, with their defaults."""
+"""Our own: relay-server on B, relay-agent on C, relay-connect on A, with their defaults. End to
+end: the agent is an endpoint, and A's session with it runs through B."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 
 import relay
 from benchmarks.chains import keys
 from benchmarks.chains.chain import Chain, Site
-from benchmarks.processes import python
+from benchmarks.processes import Process, python
 
 _SERVICE = "gpu1:8000"
+_ENDPOINT = "gpu1"
 
 
 def build(site: Site) -> Chain:
     """Start B, then C, then A, exactly as the README does."""
-    state = site.folder / "state"
-    state.mkdir()
-    agent_key = keys.make_key(site.folder / "agent_key")
-    client_key = keys.make_key(site.folder / "client_key")
-    keys.authorize(state / "authorized_keys", agent_key, client_key)
-
-    listen = ["--listen", "127.0.0.1:0", "--state-dir", str(state)]
-    b = site.spawn("b", python("relay.cli.server", *listen))
-    b_port = int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
-    known = keys.know_host(site.folder / "known_hosts", b_port, state / "ssh_host_ed25519_key")
-    login = [
-        "-F",
-        "none",
-        "-p",
-        str(b_port),
-        "-o",
-        f"UserKnownHostsFile={known}",
-        "bench@127.0.0.1",
-    ]
+    agent_key, client_key = _keys(site)
+    b, b_port, known = _server(site, agent_key, client_key)
+    login = ["-F", "none", "-p", str(b_port), "-o", f"UserKnownHostsFile={known}"]
+    login += ["bench@127.0.0.1"]
 
     publish = ["-i", str(agent_key), "-R", f"{_SERVICE}:127.0.0.1:{site.service_port}"]
     c = site.spawn("c", python("relay.cli.agent", *publish, *login))
@@ -41,6 +29,50 @@ def build(site: Site) -> Chain:
     forward = ["-i", str(client_key), "-L", f"127.0.0.1:0:{_SERVICE}"]
     a = site.spawn("a", python("relay.cli.connect", *forward, *login))
     a_port = int(a.wait_for(rf"127\.0\.0\.1:(\d+) -> {_SERVICE} ready$")[1])
+    return Chain(port=a_port, a=a, b=b, c=c, versions=_versions())
 
-    versions = {name: version(name) for name in ("asyncssh", "cryptography")}
-    return Chain(port=a_port, a=a, b=b, c=c, versions={"relay": relay.__version__, **versions})
+
+def build_end_to_end(site: Site) -> Chain:
+    """The same with `--endpoint` on C and `-J` on A."""
+    agent_key, client_key = _keys(site)
+    b, b_port, known = _server(site, agent_key, client_key)
+    state = site.folder / _ENDPOINT
+    state.mkdir()
+    keys.authorize(state / "authorized_keys", client_key)
+
+    config = site.folder / "ssh_config"
+    config.write_text(f"User bench\nUserKnownHostsFile {known}\nIdentityFile {client_key}\n")
+    serve = ["--endpoint", _ENDPOINT, "--state-dir", str(state), "-i", str(agent_key)]
+    login = ["-F", "none", "-p", str(b_port), "-o", f"UserKnownHostsFile={known}"]
+    c = site.spawn("c", python("relay.cli.agent", *serve, *login, "bench@127.0.0.1"))
+    line = c.wait_for(r"line for known_hosts on the other side: (.*)$")[1]
+    c.wait_for(rf"{_ENDPOINT}:22 -> .* published$")
+    with known.open("a") as file:
+        file.write(f"{line}\n")
+
+    forward = ["-L", f"127.0.0.1:0:127.0.0.1:{site.service_port}"]
+    through = ["-F", str(config), "-J", f"127.0.0.1:{b_port}", _ENDPOINT]
+    a = site.spawn("a", python("relay.cli.connect", *forward, *through))
+    a_port = int(a.wait_for(r"127\.0\.0\.1:(\d+) -> .* ready$")[1])
+    return Chain(port=a_port, a=a, b=b, c=c, versions=_versions())
+
+
+def _keys(site: Site) -> tuple[Path, Path]:
+    return keys.make_key(site.folder / "agent_key"), keys.make_key(site.folder / "client_key")
+
+
+def _server(site: Site, *admitted: Path) -> tuple[Process, int, Path]:
+    """B, its port, and a known_hosts that names it."""
+    state = site.folder / "state"
+    state.mkdir()
+    keys.authorize(state / "authorized_keys", *admitted)
+    listen = ["--listen", "127.0.0.1:0", "--state-dir", str(state)]
+    b = site.spawn("b", python("relay.cli.server", *listen))
+    port = int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
+    known = keys.know_host(site.folder / "known_hosts", port, state / "ssh_host_ed25519_key")
+    return b, port, known
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: version(name) for name in ("asyncssh", "cryptography")}
+    return {"relay": relay.__version__, **libraries}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks import load
-from benchmarks.chains import CHAINS, OPENSSH, PLAIN
+from benchmarks.chains import CHAINS, END_TO_END, OPENSSH, OPENSSH_END_TO_END, PLAIN, RELAY
 from benchmarks.context import Context, Standing
 from benchmarks.report import Result
 from benchmarks.table import number
@@ -30,12 +30,14 @@ WARM_UP_MIB = 64
 def run(context: Context) -> Result:
     """Measure all chains, interleaved."""
     rounds, size_mib = context.settings.rounds, context.settings.size_mib
+    end_to_end = context.settings.end_to_end
+    chains = END_TO_END if end_to_end else CHAINS
     result = Result(
         part="throughput",
         about=f"one stream of {size_mib} MiB, {rounds} interleaved round{'s' * (rounds > 1)}",
-        baselines=[OPENSSH, PLAIN],
+        baselines=[OPENSSH_END_TO_END, RELAY] if end_to_end else [OPENSSH, PLAIN],
     )
-    with context.chains(CHAINS) as standing:
+    with context.chains(chains) as standing:
         result.notes += standing.notes
         for name in standing.chains:
             _measure(standing, name, min(size_mib, WARM_UP_MIB))
@@ -45,7 +47,7 @@ def run(context: Context) -> Result:
                 for measure, sample in samples.items():
                     result.add(measure, name, sample)
                 context.say(f"round {number + 1} of {rounds}, {name}: {_brief(samples)}")
-    result.sort(list(CHAINS))
+    result.sort(list(chains))
     return result
 
 

@@ -17,8 +17,10 @@ class AgentConfig:
     client: ClientConfig
     remote_forwards: tuple[Forward, ...]
     exit_on_forward_failure: bool = True
-    """A forward that B refuses ends the program. ssh's default is no: who uses it as a service
-    finds out that a part of it is missing when somebody needs that part."""
+    """With `once`, a forward that B refuses ends the program. ssh's default is no: who uses it as
+    a service finds out that a part of it is missing when somebody needs that part."""
+    once: bool = False
+    """The end of the leg is the end of the program, and a forward is asked for once."""
     permit_remote_open: tuple[Permit, ...] | None = None
     """Where the streams of a dynamic forward may go; None: anywhere."""
     endpoint: EndpointConfig | None = None

@@ -2,51 +2,118 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
 
 from relay.agent.config import AgentConfig
 from relay.agent.dynamic import SocksExit
 from relay.agent.session import PORT as SESSION_PORT
 from relay.agent.session import SessionEndpoint
-from relay.errors import Refused, UsageError
+from relay.errors import LegLost, Refused, UsageError
 from relay.log import EventLog
+from relay.policy.backoff import SLOW, Backoff
 from relay.policy.forward import Forward, format_address
 from relay.policy.grants import Permit
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.handler import OpenRefused
 from relay.ssh.local import dial, dial_unix
+from relay.ssh.supervise import Supervisor
 from relay.wire.numbers import OpenFailure
 
 Dial = Callable[[], Awaitable[socket.socket]]
+Ask = Callable[[], Awaitable[None]]
+"""Asks B to publish one thing. Raises `Refused` and `LegLost`."""
 
 
 async def run(config: AgentConfig, log: EventLog) -> None:
-    """Publish until cancelled or until the leg is lost. Raises `RelayError`."""
+    """Publish until cancelled, or until the leg is lost for good. Raises `RelayError`."""
     for forward in config.remote_forwards:
         if forward.listen_path:
             raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
     # Before B is dialled: what is wrong on this machine is told first.
     endpoint = SessionEndpoint(config.endpoint, log) if config.endpoint else None
-    leg = await connect(config.client, log)
+    where = format_address(config.client.host, config.client.port)
     try:
-        agent = Agent(leg, endpoint, config.permit_remote_open, log)
-        if endpoint is not None:
-            await agent.publish_endpoint(endpoint)
-        for forward in config.remote_forwards:
-            try:
-                await agent.publish(forward)
-            except Refused as error:
-                if config.exit_on_forward_failure:
-                    raise
-                log.error("not published", "{reason}", reason=str(error))
-        await leg.down.wait()
-        raise explain(leg.error or ConnectionError("connection closed"), config.client)
+        # An agent is out of its owner's reach when B is put right again: it never gives up.
+        supervisor = Supervisor(where, log, once=config.once, keep_trying=True)
+        await supervisor.run(Publisher(config, endpoint, log).attempt)
     finally:
         if endpoint is not None:
             endpoint.close()
-        leg.close()
+
+
+class Publisher:
+    """What the agent has to publish, over one leg after another."""
+
+    def __init__(
+        self, config: AgentConfig, endpoint: SessionEndpoint | None, log: EventLog
+    ) -> None:
+        self._config = config
+        self._endpoint = endpoint
+        self._log = log
+        # What has been said to be published, and for a port that B picked, which one it was.
+        self.said: set[str] = set()
+        self.picked: dict[Forward, int] = {}
+
+    async def attempt(self, up: Callable[[], None]) -> None:
+        """Publish over a new leg until it is lost. Raises `RelayError`."""
+        client = self._config.client
+        leg = await connect(client, self._log)
+        try:
+            agent = Agent(leg, self._endpoint, self, self._config.permit_remote_open, self._log)
+            asked: list[Ask] = [partial(agent.publish, f) for f in self._config.remote_forwards]
+            if self._endpoint is not None:
+                asked.insert(0, partial(agent.publish_endpoint, self._endpoint))
+            refused = [ask for ask in asked if not await self._granted(ask)]
+            up()
+            async with anyio.create_task_group() as tasks:
+                if not self._config.once:
+                    for ask in refused:
+                        tasks.start_soon(self._ask_again, ask)
+                await leg.down.wait()
+                tasks.cancel_scope.cancel()
+            raise explain(leg.error or ConnectionError("connection closed"), client)
+        finally:
+            leg.close()
+
+    async def _granted(self, ask: Ask) -> bool:
+        try:
+            await ask()
+        except Refused as error:
+            if self._config.once and self._config.exit_on_forward_failure:
+                raise
+            again = "" if self._config.once else "; it will be asked for again"
+            self._log.error("not published", "{reason}", reason=f"{error}{again}")
+            return False
+        return True
+
+    async def _ask_again(self, ask: Ask) -> None:
+        """Ask until B grants it, soon at first: who holds it may be on its way out. The leg and
+        what else is published on it stay as they are.
+
+        B's answer does not tell what it would always refuse from what it would grant later.
+        """
+        backoff = Backoff(random.random, longest=SLOW)
+        while True:
+            await anyio.sleep(backoff.next())
+            try:
+                await ask()
+            except Refused:
+                continue
+            except LegLost:
+                pass  # All are asked for again on the next.
+            return
+
+    def published(self, service: str, target: str) -> None:
+        """Say what is news: not that all is again as it was before a leg was lost."""
+        level = self._log.debug if service in self.said else self._log.info
+        self.said.add(service)
+        level("published", "{service} -> {target} published", service=service, target=target)
 
 
 class Agent:
@@ -56,12 +123,14 @@ class Agent:
         self,
         leg: ClientLeg,
         endpoint: SessionEndpoint | None,
+        publisher: Publisher,
         permits: tuple[Permit, ...] | None,
         log: EventLog,
     ) -> None:
         """`permits` is PermitRemoteOpen."""
         self._leg = leg
         self._endpoint = endpoint
+        self._publisher = publisher
         self._permits = permits
         self._log = log
         # By what B says in `forwarded-tcpip`: the address as we asked for it, and the port.
@@ -71,7 +140,7 @@ class Agent:
     async def publish(self, forward: Forward) -> None:
         """Ask B for the service, and say so. Raises `Refused`."""
         bind = requested_address(forward)
-        port = await self._leg.publish(bind, forward.port)
+        port = await self._ask(forward, bind)
         if port is None:
             raise Refused(
                 f"{format_address(forward.bind or 'localhost', forward.port)}: refused by the "
@@ -79,9 +148,19 @@ class Agent:
             )
         service = format_address(forward.bind or bind or "*", port)
         self._targets[bind, port] = forward, self._dial(forward, service)
-        self._log.info(
-            "published", "{service} -> {target} published", service=service, target=forward.target
-        )
+        self._publisher.published(service, forward.target)
+
+    async def _ask(self, forward: Forward, bind: str) -> int | None:
+        """The port, None if refused. One that B picked for an earlier leg is known to clients."""
+        picked = self._publisher.picked
+        port: int | None = None
+        if forward in picked:
+            port = await self._leg.publish(bind, picked[forward])
+        if port is None:
+            port = await self._leg.publish(bind, forward.port)
+        if port is not None and not forward.port:
+            picked[forward] = port
+        return port
 
     def _dial(self, forward: Forward, service: str) -> Dial:
         """How the target of a stream is reached."""
@@ -99,10 +178,7 @@ class Agent:
                 f"{name}:{SESSION_PORT}: refused by the server: it is held by another key, or this "
                 "key may not publish it"
             )
-        self._log.info(
-            "published", "{service} -> sessions end to end, published",
-            service=format_address(name, SESSION_PORT),
-        )  # fmt: skip
+        self._publisher.published(format_address(name, SESSION_PORT), "sessions end to end,")
 
     def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
         endpoint = self._endpoint

@@ -17,14 +17,16 @@ from relay.cli.options import (
     CommandLine,
     add_client_options,
     add_general_options,
+    add_once,
     file_path,
     read_command_line,
 )
 from relay.cli.run import run_program
 from relay.errors import LocalError, UsageError
 from relay.policy import ssh_keywords as keywords
+from relay.policy.forward import Forward
 from relay.policy.grants import parse_permitopen
-from relay.policy.services import is_address, validate_name
+from relay.policy.services import SHARE_MARK, is_address, unmarked, validate_name
 
 PROGRAM: Final = "relay-agent"
 
@@ -63,6 +65,12 @@ def _parser() -> CommandLine:
         "no port is opened) or an address of the server; port 0: the server picks one; "
         "/path/of/a/socket may stand for host:hostport",
     )
+    group.add_argument(
+        "--share",
+        action="store_true",
+        help="publish them together with other agents, each with a key of its own; "
+        "the server's operator must permit it (--share-services)",
+    )
     group = parser.add_argument_group("end to end, without trust in the server")
     group.add_argument(
         "--endpoint",
@@ -90,6 +98,7 @@ def _parser() -> CommandLine:
         action="store_true",
         help="let sessions ask for -R as well, on this machine's loopback",
     )
+    add_once(parser.add_argument_group("staying connected"))
     add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
@@ -109,12 +118,21 @@ def _config(arguments: argparse.Namespace) -> tuple[AgentConfig, int]:
         )
     agent = AgentConfig(
         client=client_config(config, arguments.config_file),
-        remote_forwards=remote,
+        remote_forwards=tuple(map(_shared, remote)) if arguments.share else remote,
         exit_on_forward_failure=config.get(keywords.EXIT_ON_FORWARD_FAILURE, True),
         permit_remote_open=config.get(keywords.PERMIT_REMOTE_OPEN),
         endpoint=_endpoint(arguments),
+        once=arguments.once,
     )
     return agent, config.get(keywords.LOG_LEVEL, 0)
+
+
+def _shared(forward: Forward) -> Forward:
+    """Ask for a share of the service, by the mark before its name."""
+    bind = unmarked(forward.bind or "")
+    if is_address(bind):
+        raise UsageError(f"--share: {forward} has no name; only a service with a name is shared")
+    return replace(forward, bind=SHARE_MARK + bind)
 
 
 def _endpoint(arguments: argparse.Namespace) -> EndpointConfig | None:

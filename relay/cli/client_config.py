@@ -20,7 +20,12 @@ from relay.policy.ssh_tokens import PROXY_TOKENS, expand_path, expand_tokens, ex
 from relay.policy.ssh_values import Hop
 from relay.policy.ssh_words import Line, Place
 from relay.ssh.algorithms import CIPHER_NAMES, HOST_KEY_NAMES, KEX_NAMES, MAC_NAMES
-from relay.ssh.config import ClientConfig, StrictHostKeyChecking
+from relay.ssh.config import (
+    SERVER_ALIVE_COUNT_MAX,
+    SERVER_ALIVE_INTERVAL,
+    ClientConfig,
+    StrictHostKeyChecking,
+)
 
 T = TypeVar("T")
 
@@ -137,6 +142,7 @@ def client_config(config: Config, config_file: str | None = None, depth: int = 0
         checking = "yes"  # "user interaction such as […] host key confirmation […] disabled"
     rekey_bytes, rekey_seconds = config.get(keywords.REKEY_LIMIT, (0, 0))
     timeout = config.get(keywords.CONNECT_TIMEOUT)
+    alive = config.get(keywords.SERVER_ALIVE_INTERVAL, SERVER_ALIVE_INTERVAL)
     client = ClientConfig(
         host=config.host,
         user=config.user,
@@ -171,8 +177,8 @@ def client_config(config: Config, config_file: str | None = None, depth: int = 0
         address_family=config.get(keywords.ADDRESS_FAMILY, "any"),
         bind_address=config.get(keywords.BIND_ADDRESS, ""),
         tcp_keepalive=config.get(keywords.TCP_KEEP_ALIVE, True),
-        server_alive_interval=config.get(keywords.SERVER_ALIVE_INTERVAL, 0) or 0,
-        server_alive_count_max=config.get(keywords.SERVER_ALIVE_COUNT_MAX, 3),
+        server_alive_interval=alive or 0,
+        server_alive_count_max=config.get(keywords.SERVER_ALIVE_COUNT_MAX, SERVER_ALIVE_COUNT_MAX),
     )
     files = config.explain(keywords.GLOBAL_KNOWN_HOSTS_FILE, paths, client.global_known_hosts_files)
     return replace(client, global_known_hosts_files=files)

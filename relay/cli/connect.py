@@ -12,10 +12,12 @@ from relay.cli.options import (
     CommandLine,
     add_client_options,
     add_general_options,
+    add_once,
     read_command_line,
+    seconds,
 )
 from relay.cli.run import run_program
-from relay.connect.config import ConnectConfig
+from relay.connect.config import DEFAULT_WAIT, ConnectConfig
 from relay.errors import UsageError
 from relay.policy import ssh_keywords as keywords
 from relay.policy.ssh_values import stdio_forward
@@ -76,6 +78,20 @@ def _parser() -> CommandLine:
         action="store_true",
         help="let other machines use these ports too",
     )
+    group = parser.add_argument_group("staying connected")
+    group.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=seconds,
+        default=DEFAULT_WAIT,
+        help="how long a new connection waits while the server is away (default %(default)g)",
+    )
+    group.add_argument(
+        "--keep-trying",
+        action="store_true",
+        help="go on after a refusal as well (a key, a host key), every few minutes",
+    )
+    add_once(group)
     add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
@@ -105,6 +121,9 @@ def _config(arguments: argparse.Namespace) -> tuple[ConnectConfig, int]:
         exit_on_forward_failure=config.get(keywords.EXIT_ON_FORWARD_FAILURE, True),
         stream_local_bind_mask=config.get(keywords.STREAM_LOCAL_BIND_MASK, 0o177),
         stream_local_bind_unlink=config.get(keywords.STREAM_LOCAL_BIND_UNLINK, False),
+        once=arguments.once,
+        keep_trying=arguments.keep_trying,
+        wait=arguments.wait,
     )
     return connect, config.get(keywords.LOG_LEVEL, 0)
 

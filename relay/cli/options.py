@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import relay
+from relay.cli.completion import SHELLS, PrintCompletion
+from relay.cli.units import PRINT_UNIT, unit
 from relay.errors import ConfigError, LocalError, UsageError
 from relay.log import EventLog, configure
 from relay.policy.ssh_values import parse_size
@@ -55,6 +58,11 @@ def read_command_line(
     `build` returns the configuration and how verbose the log is. Exits with one line if the
     command line or a file of ssh_config is wrong, with 0 after `--help`, `--version`.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if PRINT_UNIT in words:
+        words.remove(PRINT_UNIT)
+        print(unit(parser.prog, words), end="")
+        parser.exit(0)
     arguments = parser.parse_args(argv)
     try:
         config, verbosity = build(arguments)
@@ -72,6 +80,7 @@ def add_general_options(parser: CommandLine, *, quiet: bool) -> None:
     group = parser.add_argument_group("general")
     group.add_argument(
         "-v",
+        "--verbose",
         dest="verbose",
         action="count",
         default=0,
@@ -84,6 +93,18 @@ def add_general_options(parser: CommandLine, *, quiet: bool) -> None:
         choices=("human", "json"),
         default="human",
         help="json: one object per line and event",
+    )
+    group.add_argument(
+        PRINT_UNIT,
+        action="store_true",
+        help="print a systemd unit that runs the program with the other flags",
+    )
+    group.add_argument(
+        "--completion",
+        metavar="SHELL",
+        choices=SHELLS,
+        action=PrintCompletion,
+        help="print a script that completes this program's flags in bash, zsh or fish",
     )
     version = f"%(prog)s {relay.__version__}"
     group.add_argument("--version", action="version", version=version, help="print the version")
@@ -106,7 +127,8 @@ def add_client_options(parser: CommandLine, not_served: dict[str, str]) -> None:
     add("-l", "user", "USER", "the user to log in as")
     keys = "private key to log in with, repeatable (default: ssh-agent's keys, ~/.ssh/id_*)"
     add("-i", "identities", "FILE", keys)
-    add("-J", "jump", "HOSTS", "jump hosts to go through, with commas: [user@]host[:port]")
+    jumps = "jump hosts on the way, with commas: [user@]host[:port]; they cannot read what passes"
+    add("-J", "jump", "HOSTS", jumps)
     add("-c", "ciphers", "CIPHERS", "ciphers to offer, best first, with commas")
     add("-m", "macs", "MACS", argparse.SUPPRESS)
     add("-b", "bind_address", "ADDRESS", "address of this machine to connect from")
@@ -136,6 +158,23 @@ def add_client_options(parser: CommandLine, not_served: dict[str, str]) -> None:
     for flag, reason in (NOT_SERVED | not_served).items():
         takes = 1 if flag[1] in _WITH_VALUE else 0
         group.add_argument(flag, action=_NotServed, nargs=takes, const=reason, dest="not_served")
+
+
+def add_once(group: Any) -> None:
+    """`--once`, of the two programs that otherwise reconnect."""
+    group.add_argument(
+        "--once",
+        action="store_true",
+        help="do not reconnect: exit when the connection fails or is lost",
+    )
+
+
+def seconds(text: str) -> float:
+    """A span of time: a number of seconds, 0 or more."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
 
 
 HABITS: Final = ("-N", "-T", "-n", "-a", "-k", "-x", "-2")

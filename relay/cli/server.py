@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from platformdirs import PlatformDirs
 
@@ -17,10 +17,15 @@ from relay.cli.options import (
     parse_ciphers,
     parse_rekey_limit,
     read_command_line,
+    seconds,
 )
 from relay.cli.run import run_program
+from relay.cli.settings import Several, checked, read_settings
+from relay.errors import UsageError
 from relay.policy.forward import parse_listen
-from relay.server.config import ServerConfig
+from relay.policy.limits import Limits, Startups
+from relay.policy.ssh_values import parse_size
+from relay.server.config import DRAIN, ServerConfig
 
 PROGRAM: Final = "relay-server"
 
@@ -36,13 +41,21 @@ EXAMPLE: Final = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `relay-server`; `argv` is without the program's name. Returns the exit code."""
-    config, log = read_command_line(_parser(), _config, argv)
+    parser = _parser()
+
+    def build(arguments: argparse.Namespace) -> tuple[ServerConfig, int]:
+        if arguments.config is not None:
+            settings = read_settings(parser, arguments.config)
+            vars(arguments).update(vars(parser.parse_args(argv, settings)))
+        return _config(arguments), arguments.verbose
+
+    config, log = read_command_line(parser, build, argv)
 
     async def program() -> None:
         # Imported late, so that --help and a slip of the pen are answered at once.
         from relay.server.program import run
 
-        await run(config, log)
+        await run(config, log, lambda: build(parser.parse_args(argv))[0])
 
     return run_program(PROGRAM, program, log)
 
@@ -58,11 +71,63 @@ def default_state_dir() -> Path:
 
 def _parser() -> CommandLine:
     parser = CommandLine(PROGRAM, "[options]", DESCRIPTION, EXAMPLE)
+    _add_places(parser)
+    group = parser.add_argument_group("what is allowed")
+    group.add_argument(
+        "--gateway-ports",
+        choices=("no", "yes", "clientspecified"),
+        default="no",
+        help="may published ports be reached from outside, as in sshd_config (default no)",
+    )
+    group.add_argument(
+        "--share-services",
+        metavar="PATTERN",
+        action=Several,
+        default=[],
+        help="services that several agents may publish together (relay-agent --share), such as "
+        "gpu*:8000; repeatable",
+    )
+    group = parser.add_argument_group("encryption")
+    group.add_argument(
+        "--ciphers",
+        metavar="LIST",
+        type=checked(parse_ciphers),
+        default=(),
+        help="ciphers to offer, with commas (default: AES-GCM, or what else an old client has)",
+    )
+    group.add_argument(
+        "--rekey-limit",
+        metavar="SIZE",
+        type=checked(parse_rekey_limit),
+        default=0,
+        help="change keys after so many bytes, such as 512M or 1G (default: the cipher's)",
+    )
+    _add_limits(parser)
+    group = parser.add_argument_group("operation")
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        type=file_path,
+        help="TOML file with these flags as keys (drain = 30); read again on SIGHUP; flags win",
+    )
+    group.add_argument(
+        "--drain",
+        metavar="SECONDS",
+        type=seconds,
+        default=DRAIN,
+        help="after SIGTERM, let open streams go on for so long (default %(default)g)",
+    )
+    add_general_options(parser, quiet=False)
+    return parser
+
+
+def _add_places(parser: CommandLine) -> None:
     group = parser.add_argument_group("where and who")
     group.add_argument(
         "--listen",
         metavar="HOST:PORT",
-        action="append",
+        type=checked(parse_listen),
+        action=Several,
         default=[],
         help="repeatable; [::1]:2222 for IPv6, port 0 picks one "
         "(default 0.0.0.0:2222 and [::]:2222)",
@@ -78,9 +143,17 @@ def _parser() -> CommandLine:
         "--host-key",
         metavar="FILE",
         type=file_path,
-        action="append",
+        action=Several,
         default=[],
         help="private host key, repeatable (default: one in the state folder, made if missing)",
+    )
+    group.add_argument(
+        "--host-certificate",
+        metavar="FILE",
+        type=file_path,
+        action=Several,
+        default=[],
+        help="certificate of a host key, which clients check by @cert-authority; repeatable",
     )
     group.add_argument(
         "--authorized-keys",
@@ -88,40 +161,90 @@ def _parser() -> CommandLine:
         type=file_path,
         help="the public keys that may log in, in sshd's format (default: in the state folder)",
     )
-    group = parser.add_argument_group("what is allowed")
-    group.add_argument(
-        "--gateway-ports",
-        choices=("no", "yes", "clientspecified"),
-        default="no",
-        help="may published ports be reached from outside, as in sshd_config (default no)",
-    )
-    group = parser.add_argument_group("encryption")
-    group.add_argument(
-        "--ciphers",
-        metavar="LIST",
-        help="ciphers to offer, with commas (default: AES-GCM, or what else an old client has)",
-    )
-    group.add_argument(
-        "--rekey-limit",
-        metavar="SIZE",
-        default="default",
-        help="change keys after so many bytes, such as 512M or 1G (default: the cipher's)",
-    )
-    add_general_options(parser, quiet=False)
-    return parser
 
 
-def _config(arguments: argparse.Namespace) -> tuple[ServerConfig, int]:
-    listen = tuple(map(parse_listen, arguments.listen))
+def _add_limits(parser: CommandLine) -> None:
+    group = parser.add_argument_group("limits, each told once in the log when it is hit")
+    default = Limits()
+
+    def add(flag: str, metavar: str, read: Any, text: str) -> None:
+        value = getattr(default, flag.replace("-", "_"))
+        if read is _size:
+            value = f"{value >> 20}M"
+        group.add_argument(
+            f"--{flag}", metavar=metavar, type=read, default=value, help=f"{text} (%(default)s)"
+        )
+
+    startups = "connections that have not logged in, as MaxStartups of sshd"
+    add("max-startups", "BEGIN:RATE:FULL", checked(_startups), startups)
+    add("login-grace-time", "SECONDS", _positive_seconds, "time to log in")
+    add("max-auth-tries", "NUMBER", _count, "refused keys on one connection")
+    failed = "refused keys from one source, before it has to wait longer and longer; 0: any number"
+    add("max-failed-tries", "NUMBER", _count_or_none, failed)
+    add("legs-per-key", "NUMBER", _count, "connections of one key")
+    add("services-per-key", "NUMBER", _count, "services of one key")
+    add("channels-per-leg", "NUMBER", _count, "open streams on one connection")
+    add("waiting-per-leg", "SIZE", _size, "bytes that may wait for one connection")
+    add("waiting-per-process", "SIZE", _size, "bytes that may wait for all together")
+
+
+def _startups(text: str) -> Startups:
+    words = text.split(":")
+    numbers = [int(word) for word in words if word.isascii() and word.isdigit()]
+    if len(numbers) == len(words) == 1:
+        numbers = [numbers[0], 100, numbers[0]]
+    if len(numbers) != 3 or len(words) not in (1, 3):
+        raise UsageError(f"{text!r}: give begin:rate:full, such as {Startups()}")
+    begin, rate, full = numbers
+    if not 1 <= begin <= full or not 1 <= rate <= 100:
+        raise UsageError(f"{text!r}: 1 <= begin <= full, and rate is a percentage from 1 to 100")
+    return Startups(begin, rate, full)
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def _count_or_none(text: str) -> int:
+    return int(text) and _count(text)
+
+
+def _positive_seconds(text: str) -> float:
+    if not seconds(text):
+        raise ValueError(text)
+    return seconds(text)
+
+
+def _size(text: str) -> int:
+    size = checked(parse_size)(text)
+    if not size:
+        raise ValueError(text)
+    return size
+
+
+# argparse says "invalid … value" with the name of the function.
+_count.__name__ = _count_or_none.__name__ = "number"
+_positive_seconds.__name__ = "seconds"
+_size.__name__ = "size"
+
+
+def _config(arguments: argparse.Namespace) -> ServerConfig:
+    limits = Limits(**{one.name: getattr(arguments, one.name) for one in fields(Limits)})
     config = ServerConfig(
         state_dir=arguments.state_dir,
         host_keys=tuple(arguments.host_key),
+        host_certificates=tuple(arguments.host_certificate),
         authorized_keys=arguments.authorized_keys,
         gateway_ports=arguments.gateway_ports,
-        ciphers=parse_ciphers(arguments.ciphers) if arguments.ciphers is not None else (),
-        rekey_limit=parse_rekey_limit(arguments.rekey_limit),
+        share_services=tuple(arguments.share_services),
+        ciphers=arguments.ciphers,
+        rekey_limit=arguments.rekey_limit,
+        drain=arguments.drain,
+        limits=limits,
     )
-    return replace(config, listen=listen) if listen else config, arguments.verbose
+    return replace(config, listen=tuple(arguments.listen)) if arguments.listen else config
 
 
 if __name__ == "__main__":

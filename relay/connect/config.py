@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from relay.policy.forward import Forward
 from relay.ssh.config import ClientConfig
+
+DEFAULT_WAIT: Final = 15.0
+"""Seconds that a new connection waits for B: the usual restart of a server, and less than most
+clients' own patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +31,9 @@ class ConnectConfig:
     """The bits of the mode that the file of a unix socket does not get."""
     stream_local_bind_unlink: bool = False
     """A file that is where a unix socket is to be is removed first."""
+    once: bool = False
+    """The end of the leg is the end of the program."""
+    keep_trying: bool = False
+    """A refusal that only a person can undo does not end the program."""
+    wait: float = DEFAULT_WAIT
+    """Seconds that a new connection waits while there is no leg."""

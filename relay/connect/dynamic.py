@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from relay.connect.gate import Gate
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg
@@ -27,25 +28,37 @@ class DynamicForward:
     """One `-D`: its open port and the clients that come in there."""
 
     def __init__(
-        self, leg: ClientLeg, forward: Forward, sockets: list[socket.socket], log: EventLog
+        self,
+        gate: Gate[ClientLeg],
+        forward: Forward,
+        sockets: list[socket.socket],
+        log: EventLog,
     ) -> None:
         """`sockets` listen, and are the forward's from now on."""
-        self._leg = leg
+        self._gate = gate
         self._log = log
         self._name = name_of(sockets[0])
         # Clients that have not said what they want.
         self._negotiating: set[Negotiation] = set()
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
-        log.info("ready", "{listening} -> SOCKS ready", listening=self._name)
+
+    def say_ready(self) -> None:
+        """There is a leg for the first time."""
+        self._log.info("ready", "{listening} -> SOCKS ready", listening=self._name)
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
-        if not self._leg.alive:
-            sock.close()
-            return
         self._negotiating.add(Negotiation(sock, origin, self._requested, self._failed))
 
     def _requested(self, client: Negotiation, request: Request) -> None:
         self._negotiating.discard(client)
+
+        def turned_away() -> None:
+            client.answer(Reply.FAILED)
+            client.sock.close()
+
+        self._gate.enter(lambda leg: self._open(leg, client, request), turned_away)
+
+    def _open(self, leg: ClientLeg, client: Negotiation, request: Request) -> None:
         target = format_address(request.host, request.port)
 
         def ended(endpoint: Endpoint, reason: str) -> None:
@@ -58,11 +71,8 @@ class DynamicForward:
                 why=f": {reason}" if reason else "",
             )  # fmt: skip
 
-        if not self._leg.alive:
-            client.sock.close()
-            return
         fields = tcpip_fields(request.host, request.port, *client.origin)
-        SocksEndpoint(self._leg, client, ended).open(client.sock, b"direct-tcpip", fields)
+        SocksEndpoint(leg, client, ended).open(client.sock, b"direct-tcpip", fields)
 
     def _failed(self, client: Negotiation, reason: str) -> None:
         self._negotiating.discard(client)
@@ -119,6 +129,8 @@ class Negotiation:
             self._give_up(error.strerror or str(error))
             return
         except SocksViolation as violation:
+            # A socket that is closed with unread bytes in it is reset, and its answer lost.
+            self.sock.recv(NEGOTIATION_SIZE)
             self._answer(violation.reply)
             self._give_up(str(violation))
             return

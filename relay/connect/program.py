@@ -1,16 +1,24 @@
-"""`relay-connect` as a program: dial B, open local ports, and a channel for each connection."""
+"""`relay-connect` as a program: dial B, open local ports, and a channel for each connection.
+
+The ports are opened once and stay open; the legs come and go under them.
+"""
 
 from __future__ import annotations
 
+import math
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
+
+import anyio
 
 from relay.connect.config import ConnectConfig
 from relay.connect.dynamic import DynamicForward
+from relay.connect.gate import Gate
 from relay.connect.stdio import run_stdio
-from relay.errors import AddressError
+from relay.errors import AddressError, PeerError
 from relay.log import EventLog
-from relay.policy.forward import Forward
+from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.hostkeys import fingerprint
@@ -23,30 +31,82 @@ from relay.ssh.local import (
     listen_unix,
     name_of,
 )
+from relay.ssh.supervise import Supervisor
 from relay.wire.messages import streamlocal_fields, tcpip_fields
 
 
 async def run(config: ConnectConfig, log: EventLog) -> None:
-    """Forward until cancelled or until the leg is lost. Raises `RelayError`."""
-    leg = await connect(config.client, log)
-    with ExitStack() as stack:
-        stack.callback(leg.close)
-        if config.stdio_forward is not None:
-            await run_stdio(leg, *config.stdio_forward)
-            return
-        say_who_can_read(leg, config, log)
-        for forward in config.local_forwards + config.dynamic_forwards:
-            kind = DynamicForward if forward.dynamic else LocalForward
-            try:
-                local = kind(leg, forward, listening_sockets(config, forward), log)
-            except AddressError as error:
-                if config.exit_on_forward_failure:
-                    raise
-                log.error("not ready", "{reason}", reason=str(error))
-            else:
-                stack.callback(local.close)
-        await leg.down.wait()
-        raise explain(leg.error or ConnectionError("connection closed"), config.client)
+    """Forward until cancelled, or until the leg is lost for good. Raises `RelayError`."""
+    if config.stdio_forward is not None:
+        await one_stream(config, *config.stdio_forward, log)
+        return
+    async with anyio.create_task_group() as waiting:
+        with ExitStack() as stack:
+            gate: Gate[ClientLeg] = Gate(config.wait, waiting)
+            # Before B is dialled: what is wrong on this machine is told first.
+            forwards = open_forwards(config, gate, stack, log)
+            await supervisor(config, log).run(Carried(config, gate, forwards, log).attempt)
+
+
+def supervisor(config: ConnectConfig, log: EventLog, patience: float = math.inf) -> Supervisor:
+    where = format_address(config.client.host, config.client.port)
+    once, keep_trying = config.once, config.keep_trying
+    return Supervisor(where, log, once=once, keep_trying=keep_trying, patience=patience)
+
+
+async def one_stream(config: ConnectConfig, host: str, port: int, log: EventLog) -> None:
+    """`-W`: the leg is tried for as long as any connection waits for it. Once the stream has
+    begun nothing is tried again: bytes are on their way. Raises `RelayError`."""
+    failure: PeerError | None = None
+
+    async def attempt(up: Callable[[], None]) -> None:
+        nonlocal failure
+        leg = await connect(config.client, log)
+        up()
+        try:
+            await run_stdio(leg, host, port)
+        except PeerError as error:
+            failure = error
+        finally:
+            leg.close()
+
+    await supervisor(config, log, patience=config.wait).run(attempt)
+    if failure is not None:
+        raise failure
+
+
+class Carried:
+    """The forwards, and one leg after another that carries their streams."""
+
+    def __init__(
+        self,
+        config: ConnectConfig,
+        gate: Gate[ClientLeg],
+        forwards: list[LocalForward | DynamicForward],
+        log: EventLog,
+    ) -> None:
+        self._config = config
+        self._gate = gate
+        self._forwards = forwards
+        self._log = log
+        self._was_ready = False
+
+    async def attempt(self, up: Callable[[], None]) -> None:
+        """Carry streams over a new leg until it is lost. Raises `RelayError`."""
+        client = self._config.client
+        leg = await connect(client, self._log)
+        try:
+            self._gate.open(leg)
+            up()
+            if not self._was_ready:
+                self._was_ready = True
+                say_who_can_read(leg, self._config, self._log)
+                for forward in self._forwards:
+                    forward.say_ready()
+            await leg.down.wait()
+            raise explain(leg.error or ConnectionError("connection closed"), client)
+        finally:
+            leg.close()
 
 
 def say_who_can_read(leg: ClientLeg, config: ConnectConfig, log: EventLog) -> None:
@@ -56,10 +116,31 @@ def say_who_can_read(leg: ClientLeg, config: ConnectConfig, log: EventLog) -> No
         key = leg.get_server_host_key()
         log.info(
             "end to end", "end to end to {host} ({fingerprint})",
-            host=config.client.host, fingerprint=fingerprint(key) if key else "no key",
+            # Of one that is reached by a port of B's, the alias is its name.
+            host=config.client.host_key_alias or config.client.host,
+            fingerprint=fingerprint(key) if key else "no key",
         )  # fmt: skip
     else:
         log.info("relayed", "relayed by {host}, which can read it", host=config.client.host)
+
+
+def open_forwards(
+    config: ConnectConfig, gate: Gate[ClientLeg], stack: ExitStack, log: EventLog
+) -> list[LocalForward | DynamicForward]:
+    """Listen for all of them; `stack` closes them. Raises `AddressError`."""
+    opened: list[LocalForward | DynamicForward] = []
+    for forward in config.local_forwards + config.dynamic_forwards:
+        kind = DynamicForward if forward.dynamic else LocalForward
+        try:
+            local = kind(gate, forward, listening_sockets(config, forward), log)
+        except AddressError as error:
+            if config.exit_on_forward_failure:
+                raise
+            log.error("not ready", "{reason}", reason=str(error))
+        else:
+            stack.callback(local.close)
+            opened.append(local)
+    return opened
 
 
 def listening_sockets(config: ConnectConfig, forward: Forward) -> list[socket.socket]:
@@ -76,23 +157,31 @@ class LocalForward:
     """One `-L`: its open ports and the streams that come in there."""
 
     def __init__(
-        self, leg: ClientLeg, forward: Forward, sockets: list[socket.socket], log: EventLog
+        self,
+        gate: Gate[ClientLeg],
+        forward: Forward,
+        sockets: list[socket.socket],
+        log: EventLog,
     ) -> None:
         """`sockets` listen, and are the forward's from now on."""
-        self._leg = leg
+        self._gate = gate
         self._forward = forward
         self._log = log
         self._name = name_of(sockets[0])
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
-        log.info(
-            "ready", "{listening} -> {target} ready", listening=self._name, target=forward.target
-        )
+
+    def say_ready(self) -> None:
+        """There is a leg for the first time."""
+        self._log.info(
+            "ready", "{listening} -> {target} ready",
+            listening=self._name, target=self._forward.target,
+        )  # fmt: skip
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
-        if not self._leg.alive:
-            sock.close()
-            return
-        endpoint = Endpoint(self._leg, self._ended)
+        self._gate.enter(lambda leg: self._open(leg, sock, origin), sock.close)
+
+    def _open(self, leg: ClientLeg, sock: socket.socket, origin: tuple[str, int]) -> None:
+        endpoint = Endpoint(leg, self._ended)
         if path := self._forward.target_path:
             endpoint.open(sock, b"direct-streamlocal@openssh.com", streamlocal_fields(path))
         else:

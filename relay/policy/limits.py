@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 KIB: Final = 1024
@@ -67,3 +68,81 @@ LOGIN_GRACE_TIME: Final = 30
 MAX_AUTH_TRIES: Final = 6
 """Failed authentication requests on one connection, as sshd's MaxAuthTries. An ssh-agent with
 more keys than that needs `-i`."""
+
+# -- what B's operator may change: collected in `Limits`
+
+MAX_STARTUPS: Final = (10, 30, 100)
+"""Connections that have not logged in: sshd's MaxStartups, begin:rate:full. A login takes
+milliseconds here, so that ten at once are a busy moment already, and a hundred an attack."""
+
+ATTEMPTS_AT_ONCE: Final = 10
+ATTEMPTS_PER_SECOND: Final = 10
+"""Connections from one source that do not lead to a login: at once, and then in a second. More
+have to wait. Each makes us compute a key exchange, and costs a stranger next to nothing (DHEat,
+CVE-2002-20001); ssh-audit calls fewer than 20 in a second safe."""
+
+MAX_FAILED_TRIES: Final = 20
+"""Refused keys that a source may show before it has to wait. An ssh-agent shows up to six at each
+connection, and several people may share an address."""
+
+FIRST_DELAY: Final = 1.0
+"""Seconds that a source has to wait after one try too many; each one more doubles it."""
+
+MAX_DELAY: Final = 300.0
+"""The longest delay: a guess each five minutes is no attack, and an owner who mended his key is let
+in after a coffee."""
+
+FAILED_SOURCES: Final = 4096
+"""Sources whose failures are remembered: 1 MiB at most. Who has more addresses than that cannot be
+kept out by counting."""
+
+LEGS_PER_KEY: Final = 64
+"""A fleet that shares a key is smaller; whoever reconnects without end is stopped here."""
+
+SERVICES_PER_KEY: Final = 256
+"""Each real port costs two descriptors of B, and 1,024 is what many systems give a process."""
+
+CHANNELS_PER_LEG: Final = 4096
+"""Streams at once. Measured: one costs B 4 to 5 KiB, so this many cost 20 MiB."""
+
+REFUSALS_TOLD: Final = 60
+"""Lines in the log that one leg may cause in a minute by what it is refused; then they are counted.
+A client that asks once a second for a service that is down is still told of each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Startups:
+    """MaxStartups of sshd_config(5): from `begin` connections on that have not logged in, a new
+    one is refused with a chance of `rate` percent, which grows to 100 at `full`."""
+
+    begin: int = MAX_STARTUPS[0]
+    rate: int = MAX_STARTUPS[1]
+    full: int = MAX_STARTUPS[2]
+
+    def refuses(self, waiting: int, chance: float) -> bool:
+        """Whether to refuse one more while `waiting` others are there; `chance` is random, from 0
+        up to 1."""
+        if waiting < self.begin:
+            return False
+        if waiting >= self.full:
+            return True
+        grown = (100 - self.rate) * (waiting - self.begin) / (self.full - self.begin)
+        return chance * 100 < self.rate + grown
+
+    def __str__(self) -> str:
+        return f"{self.begin}:{self.rate}:{self.full}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What B's operator may limit. The constants of the same names say why."""
+
+    max_startups: Startups = Startups()
+    login_grace_time: float = LOGIN_GRACE_TIME
+    max_auth_tries: int = MAX_AUTH_TRIES
+    max_failed_tries: int = MAX_FAILED_TRIES
+    legs_per_key: int = LEGS_PER_KEY
+    services_per_key: int = SERVICES_PER_KEY
+    channels_per_leg: int = CHANNELS_PER_LEG
+    waiting_per_leg: int = WAITING_PER_LEG
+    waiting_per_process: int = WAITING_PER_PROCESS

@@ -5,10 +5,15 @@ The bind address of a `tcpip-forward` tells two kinds apart:
 * an address (`localhost`, an IP literal, `*` or nothing) asks for a real port of this machine: a
   port service, known by its port number;
 * any other name asks for a named service, known by name and port. No port is opened for it.
+
+A name behind a `+` (`+gpu1`) asks for a share of a named service: whoever else asks so for the same
+name publishes it too, and streams go to one of them. That is all the request says, so that
+`ssh -R +gpu1:8000:localhost:8000` can ask for it as well as `relay-agent --share`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -22,6 +27,9 @@ MAX_NAME_BYTES: Final = 255
 FORBIDDEN_IN_NAMES: Final = frozenset(':/[]*?!,"\\')
 """Characters that a forward or a `permitopen` cannot hold, or would read as a pattern."""
 
+SHARE_MARK: Final = "+"
+"""Before a name: together with others. No host name begins with it."""
+
 Holder = TypeVar("Holder")
 _Key = tuple[str, int]
 
@@ -31,7 +39,8 @@ class ServiceError(LocalError):
 
 
 class ServiceHeld(ServiceError):
-    """Someone has published this service already: `service`, by `service.holder`."""
+    """Someone has published this service already, and not to be shared with us: `service`, by
+    `service.holder`."""
 
     def __init__(self, service: Service[Any]) -> None:
         super().__init__(f"{service} is already published by {service.holder}")
@@ -48,16 +57,23 @@ class Service(Generic[Holder]):
     """1 to 65535: the port in truth, where 0 was asked for."""
     holder: Holder
     named: bool
+    shared: bool = False
 
     def __str__(self) -> str:
-        return format_address(self.bind or "*", self.port)
+        return format_address(unmarked(self.bind) or "*", self.port)
 
 
 class Registry(Generic[Holder]):
     """Every service that is published now. `Holder` is who publishes; its str() is shown."""
 
     def __init__(self) -> None:
-        self._services: dict[_Key, Service[Holder]] = {}
+        # More than one service at a key: all are shared, each by another holder. Never none.
+        self._services: dict[_Key, list[Service[Holder]]] = {}
+
+    def __iter__(self) -> Iterator[Service[Holder]]:
+        """All services in the order of their publication; those of one name stand together."""
+        for services in self._services.values():
+            yield from services
 
     def publish(self, bind: str, port: int, holder: Holder) -> Service[Holder]:
         """Enter a service for its holder.
@@ -68,23 +84,30 @@ class Registry(Generic[Holder]):
             ServiceHeld: it is published already, be it by the same holder.
             ServiceError: the name or the port cannot be one of a service.
         """
-        named = not is_address(bind)
+        name = unmarked(bind)
+        shared = name != bind
+        named = not is_address(name)
         if named:
-            validate_name(bind)
+            validate_name(name)
+        elif shared:
+            raise ServiceError("only a service with a name can be shared")
         if not 1 <= port <= MAX_PORT:
             raise ServiceError(f"a service needs a port from 1 to {MAX_PORT}, not {port}")
-        held = self.at(bind, port)
-        if held is not None:
-            raise ServiceHeld(held)
-        service = Service(bind, port, holder, named)
-        self._services[_key(bind, port)] = service
+        for held in self.all_at(bind, port):
+            if not (shared and held.shared) or held.holder is holder:
+                raise ServiceHeld(held)
+        service = Service(bind, port, holder, named, shared)
+        self._services.setdefault(_key(bind, port), []).append(service)
         return service
 
     def withdraw(self, service: Service[Holder]) -> None:
         """Remove a service; no effect if it is gone, even if another has taken its place."""
         key = _key(service.bind, service.port)
-        if self._services.get(key) is service:
-            del self._services[key]
+        services = self._services.get(key, [])
+        if service in services:
+            services.remove(service)
+            if not services:
+                del self._services[key]
 
     def withdraw_all(self, holder: Holder) -> list[Service[Holder]]:
         """Remove and return all services of a holder, in the order of their publication."""
@@ -95,21 +118,35 @@ class Registry(Generic[Holder]):
 
     def held_by(self, holder: Holder) -> list[Service[Holder]]:
         """All services of this very holder, in the order of their publication."""
-        return [service for service in self._services.values() if service.holder is holder]
+        return [service for service in self if service.holder is holder]
+
+    def all_at(self, bind: str, port: int) -> tuple[Service[Holder], ...]:
+        """The services that a `tcpip-forward` or `cancel-tcpip-forward` for this would mean: more
+        than one if they are shared."""
+        return tuple(self._services.get(_key(bind, port), ()))
 
     def at(self, bind: str, port: int) -> Service[Holder] | None:
-        """The service that a `tcpip-forward` or `cancel-tcpip-forward` for this would mean."""
-        return self._services.get(_key(bind, port))
+        """The first of them."""
+        return next(iter(self.all_at(bind, port)), None)
 
     def find(self, host: str, port: int) -> Service[Holder] | None:
-        """The service that a `direct-tcpip` to this host and port reaches.
+        """The first of `find_all`."""
+        return next(iter(self.find_all(host, port)), None)
+
+    def find_all(self, host: str, port: int) -> tuple[Service[Holder], ...]:
+        """The services that a `direct-tcpip` to this host and port may reach.
 
         A port service is reached as this machine's loopback, which is what a client of a stock
         sshd would write, however it is bound.
         """
-        if is_address(host) and not _is_this_machine(host):
-            return None
-        return self.at(host, port)
+        if host.startswith(SHARE_MARK) or (is_address(host) and not _is_this_machine(host)):
+            return ()
+        return self.all_at(host, port)
+
+
+def unmarked(bind: str) -> str:
+    """The name or address without the mark of a share."""
+    return bind.removeprefix(SHARE_MARK)
 
 
 def is_address(bind: str) -> bool:
@@ -130,6 +167,8 @@ def validate_name(name: str) -> None:
         raise ServiceError(f"{shown} has a character that the name of a service cannot have")
     if len(name.encode()) > MAX_NAME_BYTES:
         raise ServiceError(f"{shown} has more than {MAX_NAME_BYTES} bytes")
+    if name.startswith(SHARE_MARK):
+        raise ServiceError(f"{shown} begins with {SHARE_MARK}, which is no part of a name")
     if not all(name.split(".")):
         raise ServiceError(f"{shown} has an empty part")
 
@@ -141,6 +180,7 @@ def _key(bind: str, port: int) -> _Key:
     the system's settings have it; a client that opens `localhost:2000` must not reach one agent
     or another by such chances.
     """
+    bind = unmarked(bind)
     return ("", port) if is_address(bind) else (bind.lower(), port)
 
 

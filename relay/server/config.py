@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, Final
 
+from relay.policy.limits import Limits
 from relay.ssh.config import GatewayPorts
+
+DRAIN: Final = 10.0
+"""Seconds for which streams may go on after a signal to stop: an answer under way is done by then,
+and less than any supervisor waits before it kills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +22,40 @@ class ServerConfig:
     listen: tuple[tuple[str, int], ...] = (("0.0.0.0", 2222), ("::", 2222))
     host_keys: tuple[Path, ...] = ()
     """Empty: `ssh_host_ed25519_key` in the state folder, made at the first start."""
+    host_certificates: tuple[Path, ...] = ()
+    """Certificates of the host keys, for clients that trust an authority (`@cert-authority`)."""
     authorized_keys: Path | None = None
     """None: `authorized_keys` in the state folder."""
     gateway_ports: GatewayPorts = "no"
+    share_services: tuple[str, ...] = ()
+    """Patterns of `name:port` that several agents may publish together."""
     ciphers: tuple[str, ...] = ()
     """Empty: `algorithms.CIPHERS`."""
     rekey_limit: int = 0
     """Bytes in either direction after which keys are changed; 0: what the cipher allows."""
+    drain: float = DRAIN
+    limits: Limits = field(default_factory=Limits)
+
+
+FIXED: Final = frozenset(
+    {"state_dir", "listen", "host_keys", "host_certificates", "authorized_keys"}
+)
+"""What only a new start can change: sockets and files that are open."""
+
+
+def changes(old: ServerConfig, new: ServerConfig) -> list[tuple[str, str, str, bool]]:
+    """What differs: the name, the old and the new value, and whether it can change at run time."""
+    return [
+        (name, str(before), str(after), name not in FIXED)
+        for (name, before), (_, after) in zip(_settings(old), _settings(new), strict=True)
+        if before != after
+    ]
+
+
+def _settings(config: ServerConfig) -> list[tuple[str, Any]]:
+    """Every setting with its value, the limits among them."""
+    names = [one.name for one in fields(ServerConfig) if one.name != "limits"]
+    limits = [one.name for one in fields(Limits)]
+    return [(name, getattr(config, name)) for name in names] + [
+        (name, getattr(config.limits, name)) for name in limits
+    ]

@@ -1,47 +1,125 @@
-"""`relay-server` as a program: its keys, its listening ports, and its end."""
+"""`relay-server` as a program: its keys, its listening ports, its signals and its end."""
 
 from __future__ import annotations
 
+import signal
 import socket
+from collections.abc import Callable
+from typing import Final
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskStatus
 
+from relay.errors import FileError, LocalError
 from relay.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.relay import Relay
-from relay.ssh.hostkeys import HostKey, fingerprint, load_host_key, load_or_create_host_key
+from relay.server.systemd import Supervisor, inherited_sockets
+from relay.ssh.hostkeys import (
+    HostIdentity,
+    HostKey,
+    fingerprint,
+    load_host_certificate,
+    load_host_key,
+    load_or_create_host_key,
+)
 from relay.ssh.local import Acceptor, listen, name_of
 
-HOST_KEY_NAME = "ssh_host_ed25519_key"
+HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+
+REPORT_INTERVAL: Final = 60.0
+"""Seconds between two lines about a limit that is hit again and again."""
 
 
-async def run(config: ServerConfig, log: EventLog) -> None:
-    """Serve until cancelled. Raises `LocalError` when it cannot begin."""
+async def run(
+    config: ServerConfig, log: EventLog, reread: Callable[[], ServerConfig] | None = None
+) -> None:
+    """Serve until cancelled, then let the streams finish. Raises `LocalError` when it cannot
+    begin. `reread` gives the configuration as it is now, for SIGHUP."""
     relay = Relay(config, load_host_keys(config, log), log)
-    sockets: list[socket.socket] = []
+    supervisor = Supervisor()
     acceptors: list[Acceptor] = []
     try:
-        for host, port in config.listen:
-            sockets += listen([host or "0.0.0.0"], port)
-        for sock in sockets:
+        for sock in _sockets(config, log):
             acceptors.append(Acceptor(sock, relay.accept))
             log.info("listening", "listening on {address}", address=name_of(sock))
-        await anyio.sleep_forever()
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(_reload_on_signal, relay, supervisor, reread)
+            tasks.start_soon(_report_limits, relay)
+            tasks.start_soon(_feed_watchdog, relay, supervisor)
+            supervisor.ready(relay.status())
     finally:
+        # It would end us on the spot, in the middle of the streams.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        supervisor.stopping()
         for acceptor in acceptors:
             acceptor.close()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(relay.config.drain):
+            await relay.drain()
         relay.close()
         with anyio.CancelScope(shield=True):
             await anyio.lowlevel.checkpoint()  # The legs' last words leave in this turn.
+
+
+def _sockets(config: ServerConfig, log: EventLog) -> list[socket.socket]:
+    """The listening sockets: a supervisor's, or our own."""
+    sockets = inherited_sockets()
+    if sockets:
+        return sockets
+    try:
+        for host, port in config.listen:
+            sockets += listen([host or "0.0.0.0"], port)
+    except LocalError:
         for sock in sockets:
             sock.close()
+        raise
+    return sockets
 
 
-def load_host_keys(config: ServerConfig, log: EventLog) -> list[HostKey]:
+async def _reload_on_signal(
+    relay: Relay,
+    supervisor: Supervisor,
+    reread: Callable[[], ServerConfig] | None,
+    *,
+    task_status: TaskStatus[None],
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            if reread is None:
+                continue
+            supervisor.reloading()
+            try:
+                relay.configure(reread())
+            except LocalError as error:
+                relay.log.error(
+                    "reload failed", "{reason}; everything stays as it was", reason=str(error)
+                )
+            supervisor.ready(relay.status())
+
+
+async def _report_limits(relay: Relay) -> None:
+    while True:
+        await anyio.sleep(REPORT_INTERVAL)
+        relay.report_limits()
+
+
+async def _feed_watchdog(relay: Relay, supervisor: Supervisor) -> None:
+    """The event loop turns: this task gets its turn."""
+    while supervisor.watched:
+        await anyio.sleep(supervisor.interval)
+        supervisor.alive(relay.status())
+
+
+def load_host_keys(config: ServerConfig, log: EventLog) -> list[HostIdentity]:
     """The keys by which clients know this B; the first start makes one."""
     if config.host_keys:
-        keys = [load_host_key(path) for path in config.host_keys]
+        keys = []
+        for path in config.host_keys:
+            keys.append(load_host_key(path))
+            if keys[-1].algorithm in {key.algorithm for key in keys[:-1]}:
+                raise FileError(path, "a second host key of the same kind: clients ask for a kind")
     else:
         path = config.state_dir / HOST_KEY_NAME
         key, created = load_or_create_host_key(path)
@@ -53,4 +131,8 @@ def load_host_keys(config: ServerConfig, log: EventLog) -> list[HostKey]:
             "host key", "host key {fingerprint} ({kind})",
             fingerprint=fingerprint(key), kind=key.get_algorithm(),
         )  # fmt: skip
-    return keys
+    identities: dict[HostKey, HostIdentity] = {key: key for key in keys}
+    for path in config.host_certificates:
+        key, certificate = load_host_certificate(path, keys)
+        identities[key] = key, certificate
+    return list(identities.values())

@@ -4,53 +4,137 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
+from dataclasses import replace
+from typing import Final
 
-from relay.errors import AddressError
+import anyio
+
+from relay.errors import AddressError, Replaced
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
-from relay.policy.services import Registry, Service, ServiceError, ServiceHeld, is_address
-from relay.server.config import ServerConfig
+from relay.policy.patterns import match_pattern
+from relay.policy.services import (
+    Registry,
+    Service,
+    ServiceError,
+    ServiceHeld,
+    is_address,
+    unmarked,
+)
+from relay.server.config import FIXED, ServerConfig, changes
+from relay.server.limiter import Limiter, turn_away
 from relay.server.splices import SplicedStream
 from relay.ssh.handler import OpenRefused
-from relay.ssh.hostkeys import HostKey
+from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.listener import Listener
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
+from relay.ssh.stream import Flusher
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import OpenFailure
+
+GOODBYE: Final = "the relay is stopping"
 
 
 class Relay:
     """The state of B. Everything in it belongs to one event loop."""
 
-    def __init__(self, config: ServerConfig, host_keys: list[HostKey], log: EventLog) -> None:
-        self.config = config
+    def __init__(self, config: ServerConfig, host_keys: list[HostIdentity], log: EventLog) -> None:
         self.log = log
         path = config.authorized_keys or config.state_dir / "authorized_keys"
         self.key_file = KeyFile(path, log)
         self.key_file.keys()  # Its problems are told now, not at the first login.
         self._registry: Registry[ServerLeg] = Registry()
         self._listeners: dict[Service[ServerLeg], Listener] = {}
-        # Every leg whose socket is open, logged in or not.
+        self._open_streams: Counter[Service[ServerLeg]] = Counter()
+        # Every leg whose socket is open, and those of them that have not logged in.
         self.legs: set[ServerLeg] = set()
-        self._options = server_options(host_keys, config.ciphers)
+        self._strangers: set[ServerLeg] = set()
+        # Connections of sources that try too fast: they hear nothing of us yet.
+        self._held_back: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._limiter = Limiter(log)
+        # Set when no leg is left; None: we do not stop yet.
+        self._drained: anyio.Event | None = None
+        self._host_keys = host_keys
+        self._apply(config)
+
+    # -- configuration
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go on with another configuration, as far as that is possible."""
+        differences = changes(self.config, config)
+        for name, before, after, live in differences:
+            self.log.info(
+                "configuration changed" if live else "configuration kept",
+                "{name}: {before} -> {after}" if live else "{name} stays {before} until restarted",
+                name=name, before=before, after=after,
+            )  # fmt: skip
+        if not differences:
+            self.log.info("configuration unchanged", "configuration read again: nothing changed")
+        self._apply(replace(config, **{name: getattr(self.config, name) for name in FIXED}))
+        self.key_file.keys()
+
+    def _apply(self, config: ServerConfig) -> None:
+        self.config = config
+        limits = config.limits
+        self._limiter.limits = limits
+        self._options = server_options(self._host_keys, config.ciphers, limits.login_grace_time)
+        Flusher.of(asyncio.get_running_loop()).waiting_limit = limits.waiting_per_process
+        for leg in self.legs:
+            self._limit(leg)
+
+    def _limit(self, leg: ServerLeg) -> None:
+        leg.limits = self.config.limits
+        leg.waiting_limit = leg.limits.waiting_per_leg
+        leg.limit_hit = self._limiter.hit
+
+    def report_limits(self) -> None:
+        """To be called once a minute: tells which limits are hit again and again."""
+        self._limiter.report()
+        for leg in self.legs:
+            leg.refusals = 0
+
+    def status(self) -> str:
+        """For the supervisor."""
+        legs = len(self.legs) - len(self._strangers)
+        streams = self._open_streams.total()
+        return f"{legs} legs, {len(list(self._registry))} services, {streams} streams"
 
     # -- legs
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A connection came: it is a leg once it has logged in."""
+        strangers = len(self._strangers) + len(self._held_back)
+        refusal = self._limiter.refuse_connection(address[0], strangers)
+        if refusal:
+            turn_away(sock, refusal)
+        elif delay := self._limiter.delay(address[0]):
+            loop = asyncio.get_running_loop()
+            self._held_back[sock] = loop.call_later(delay, self._begin, sock, address)
+        else:
+            self._begin(sock, address)
+
+    def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """Speak with whoever is there."""
+        self._held_back.pop(sock, None)
         leg = ServerLeg(asyncio.get_running_loop(), self._options)
         leg.rekey_limit = self.config.rekey_limit
         leg.introduce(self, address)
+        self._limit(leg)
         self.legs.add(leg)
+        self._strangers.add(leg)
         try:
             leg.attach(sock)
         except OSError:  # It was reset before it was accepted.
             self.legs.discard(leg)
+            self._strangers.discard(leg)
             sock.close()
 
     def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
+        self._strangers.discard(leg)
+        self._limiter.logged_in(leg.address)
         self.log.info(
             "leg up",
             "leg up: {who} as {user} from {peer}, {client}, {cipher}",
@@ -60,11 +144,26 @@ class Relay:
             client=leg.get_extra_info("client_version", ""),
             cipher=leg.get_extra_info("send_cipher", ""),
         )
+        if self._legs_of(leg) > self.config.limits.legs_per_key:
+            self._limiter.hit("legs-per-key")
+            leg.dismiss("too many connections with this key", TOO_MANY_CONNECTIONS)
+
+    def _legs_of(self, leg: ServerLeg) -> int:
+        """How many legs the key of this one has."""
+        return sum(
+            other.logged_in and other.alive and other.identity == leg.identity
+            for other in self.legs
+        )
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, and with it what it published."""
         self.legs.discard(leg)
+        self._strangers.discard(leg)
         self._withdraw_all(leg, "its leg is down")
+        if not leg.logged_in:
+            self._limiter.failed(leg.address, leg.failed_tries)
+        if self._drained is not None and not self.legs:
+            self._drained.set()
         self.log.info(
             "leg down" if leg.logged_in else "login failed",
             "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
@@ -77,15 +176,17 @@ class Relay:
 
     def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """C's `tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
+        if not leg.alive:
+            return None  # It vanished while its request waited: nobody would withdraw this.
         wanted = format_address(bind, port)
-        entry = leg.entry
-        if entry is None or not entry.grant.may_publish(bind, port):
-            self._refuse_service(leg, wanted, "its key may not publish it")
-            return None
-        if port > MAX_PORT:
-            self._refuse_service(leg, wanted, "there is no such port")
+        reason = self._forbids(leg, bind, port)
+        if reason:
+            self._refuse_service(leg, wanted, reason)
             return None
         self._take_over(leg, bind, port)
+        if self._services_of(leg) >= self.config.limits.services_per_key:
+            self._limiter.hit("services-per-key")
+            return None
         try:
             service = self._enter(leg, bind, port)
         except (ServiceError, AddressError) as error:
@@ -97,13 +198,32 @@ class Relay:
         )  # fmt: skip
         return service.port
 
+    def _forbids(self, leg: ServerLeg, bind: str, port: int) -> str:
+        """Why a leg may not publish this; empty: it may."""
+        name = unmarked(bind)
+        if leg.entry is None or not leg.entry.grant.may_publish(name, port):
+            return "its key may not publish it"
+        if port > MAX_PORT:
+            return "there is no such port"
+        where = format_address(name, port)
+        shareable = any(match_pattern(where, pattern) for pattern in self.config.share_services)
+        if name != bind and not shareable:
+            return "services of this name are not shared here (--share-services)"
+        if self._drained is not None:
+            return GOODBYE
+        return ""
+
+    def _services_of(self, leg: ServerLeg) -> int:
+        """How many services the key of this leg has published."""
+        return sum(service.holder.identity == leg.identity for service in self._registry)
+
     def _enter(self, leg: ServerLeg, bind: str, port: int) -> Service[ServerLeg]:
         """Enter a service, and open its port if it is one with a port."""
+        if not is_address(bind):
+            return self._registry.publish(bind, port, leg)
         held = self._registry.at(bind, port)
         if held is not None:
             raise ServiceHeld(held)
-        if not is_address(bind):
-            return self._registry.publish(bind, port, leg)
         listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
         try:
             service = self._registry.publish(bind, listener.port, leg)
@@ -116,35 +236,36 @@ class Relay:
     def _take_over(self, leg: ServerLeg, bind: str, port: int) -> None:
         """The same key comes back for what an older leg of its own holds: that leg is dead,
         though B may not have noticed, and must not keep its owner out."""
-        held = self._registry.at(bind, port)
-        if held is None or held.holder is leg or held.holder.identity != leg.identity:
-            return
-        older = held.holder
-        self.log.info(
-            "leg replaced", "{service}: {leg} takes over from {older}",
-            service=str(held), leg=str(leg), older=str(older),
-        )  # fmt: skip
-        self._withdraw_all(older, "taken over")
-        older.abort()
+        for held in self._registry.all_at(bind, port):
+            older = held.holder
+            if older is leg or older.identity != leg.identity:
+                continue
+            self.log.info(
+                "leg replaced", "{service}: {leg} takes over from {older}",
+                service=str(held), leg=str(leg), older=str(older),
+            )  # fmt: skip
+            self._withdraw_all(older, "taken over")
+            older.fail(Replaced("taken over by a newer connection with the same key"))
 
     def _withdraw_all(self, leg: ServerLeg, reason: str) -> None:
         for service in self._registry.withdraw_all(leg):
             self._close(service, reason)
 
     def _refuse_service(self, leg: ServerLeg, wanted: str, reason: str) -> None:
-        self.log.warning(
-            "service refused", "{service} refused to {leg}: {reason}",
-            service=wanted, leg=str(leg), reason=reason,
-        )  # fmt: skip
+        if leg.may_tell():
+            self.log.warning(
+                "service refused", "{service} refused to {leg}: {reason}",
+                service=wanted, leg=str(leg), reason=reason,
+            )  # fmt: skip
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         """C's `cancel-tcpip-forward`. Streams that are open go on."""
-        service = self._registry.at(bind, port)
-        if service is None or service.holder is not leg:
-            return False
-        self._registry.withdraw(service)
-        self._close(service, "by its agent")
-        return True
+        for service in self._registry.all_at(bind, port):
+            if service.holder is leg:
+                self._registry.withdraw(service)
+                self._close(service, "by its agent")
+                return True
+        return False
 
     def _close(self, service: Service[ServerLeg], reason: str) -> None:
         listener = self._listeners.pop(service, None)
@@ -168,28 +289,66 @@ class Relay:
         entry = leg.entry
         if entry is None or not entry.grant.may_open(host, port):
             raise self._refuse_stream(leg, wanted, "this key may not open it", permitted=False)
-        service = self._registry.find(host, port)
-        if service is None or not service.holder.alive:
+        if self._drained is not None:
+            raise self._refuse_stream(leg, wanted, GOODBYE)
+        services = [one for one in self._registry.find_all(host, port) if one.holder.alive]
+        if not services:
             raise self._refuse_stream(leg, wanted, "no such service is published")
+        # Of several that share it, who has the fewest open streams; of these, the longest there.
+        service = min(services, key=self._open_streams.__getitem__)
+        if leg.full() or service.holder.full():
+            text = f"{wanted}: there are too many streams already"
+            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
         fields = tcpip_fields(service.bind, service.port, origin_host, origin_port)
-        return SplicedStream(leg, service, fields, self.log).ends[0]
+        return SplicedStream(leg, service, fields, self.log, self._open_streams).ends[0]
 
     def _refuse_stream(
         self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True
     ) -> OpenRefused:
-        self.log.warning(
-            "stream refused", "{service} refused to {leg}: {reason}",
-            service=wanted, leg=str(leg), reason=reason,
-        )  # fmt: skip
+        if leg.may_tell():
+            self.log.warning(
+                "stream refused", "{service} refused to {leg}: {reason}",
+                service=wanted, leg=str(leg), reason=reason,
+            )  # fmt: skip
         code = (
             OpenFailure.CONNECT_FAILED if permitted
             else OpenFailure.ADMINISTRATIVELY_PROHIBITED
         )  # fmt: skip
         return OpenRefused(code, f"{wanted}: {reason}")
 
+    # -- its end
+
+    async def drain(self) -> None:
+        """Take nothing new, and wait until every stream is over. A leg is told to go as soon as
+        it has none: its client can look for another relay."""
+        self._drained = anyio.Event()
+        for sock, timer in self._held_back.items():
+            timer.cancel()
+            sock.close()
+        self._held_back.clear()
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
+        loop = asyncio.get_running_loop()
+        busy = [leg for leg in self.legs if leg.handlers]
+        if busy:
+            self.log.info(
+                "draining", "stopping: {legs} legs have open streams, for at most {seconds:g} s",
+                legs=len(busy), seconds=self.config.drain,
+            )  # fmt: skip
+        for leg in list(self.legs):
+            if leg.handlers:
+                # Later: the leg is in the middle of the packet that made it idle.
+                leg.when_idle = lambda idle: loop.call_soon(idle.dismiss, GOODBYE)
+            else:
+                leg.dismiss(GOODBYE)
+        if self.legs:
+            await self._drained.wait()
+
     def close(self) -> None:
         """Close every leg and every open port."""
+        self._limiter.report()
         for leg in list(self.legs):
-            leg.close()
-        for service in list(self._listeners):
-            self._close(service, "the relay stops")
+            leg.dismiss(GOODBYE)
+        for listener in self._listeners.values():
+            listener.close()

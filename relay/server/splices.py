@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from relay.log import EventLog
 from relay.policy.limits import RELEASE_BELOW
@@ -77,7 +78,12 @@ class SplicedStream:
     """A splice and its two ends, from A's CHANNEL_OPEN until both numbers are free again."""
 
     def __init__(
-        self, opener: ServerLeg, service: Service[ServerLeg], fields: bytes, log: EventLog
+        self,
+        opener: ServerLeg,
+        service: Service[ServerLeg],
+        fields: bytes,
+        log: EventLog,
+        open_streams: Counter[Service[ServerLeg]],
     ) -> None:
         self.began = time.monotonic()
         # Why it broke or never came to be; empty when it ended by itself.
@@ -86,6 +92,8 @@ class SplicedStream:
             SpliceEnd(opener, Side.OPENER, self),
             SpliceEnd(service.holder, Side.ACCEPTOR, self),
         )
+        self._service = service
+        self._open_streams = open_streams
         self._names = {"service": str(service), "leg": str(opener)}
         self._fields = fields
         self._log = log
@@ -93,7 +101,8 @@ class SplicedStream:
 
     def open(self, sender: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
-        self.splice = Splice(sender, window, packet)
+        self.splice = Splice(sender, window, packet, self.ends[0].leg.flusher.credit)
+        self._open_streams[self._service] += 1
         for end, channel in zip(self.ends, self.splice.channels, strict=True):
             channel.local_id = end.leg.add_handler(end)
         self.run(self.splice.open(b"forwarded-tcpip", self._fields))
@@ -124,6 +133,9 @@ class SplicedStream:
                 leg.remove_channel(channel.local_id)
         if self.splice.over and not self._logged_end:
             self._logged_end = True
+            self._open_streams[self._service] -= 1
+            if not self._open_streams[self._service]:
+                del self._open_streams[self._service]
             self._log_end()
 
     def _log_end(self) -> None:

@@ -13,12 +13,16 @@ from typing import Final
 from relay.errors import UsageError
 from relay.policy.patterns import match_pattern
 
+SNTRUP_KEX: Final = ("sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com")
+"""What OpenSSH 8.5 to 9.8 and PuTTY 0.78 have against quantum computers."""
+
 SERVER_KEX: Final = (
     # First, although the client's order decides: dropbear 2022.83 sends its guess with the first
     # packet, and asyncssh takes a guess for right only if it is the first of both lists.
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
     "mlkem768x25519-sha256",
+    *SNTRUP_KEX,
     "diffie-hellman-group16-sha512",
     "diffie-hellman-group18-sha512",
 )
@@ -39,13 +43,10 @@ SLOW_CIPHERS: Final = ("chacha20-poly1305@openssh.com", "aes256-ctr", "aes128-ct
 
 CIPHERS: Final = FAST_CIPHERS + SLOW_CIPHERS
 
-MACS: Final = (
-    "hmac-sha2-256-etm@openssh.com",
-    "hmac-sha2-512-etm@openssh.com",
-    # dropbear knows no encrypt-then-MAC.
-    "hmac-sha2-256",
-    "hmac-sha2-512",
-)
+ETM_MACS: Final = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
+
+# dropbear knows no encrypt-then-MAC.
+MACS: Final = (*ETM_MACS, "hmac-sha2-256", "hmac-sha2-512")
 
 SIGNATURES: Final = (
     "ssh-ed25519",
@@ -186,3 +187,9 @@ def offer_to(client: Collection[str], ours: tuple[str, ...]) -> tuple[str, ...]:
     """
     fast = tuple(name for name in ours if name in FAST_CIPHERS)
     return fast if any(name in client for name in fast) else ours
+
+
+def brings_its_own_mac(ciphers: Collection[str]) -> bool:
+    """Do all of them? Then what MACs there are is said for form's sake (PROTOCOL of OpenSSH,
+    1.6), and only the good ones need be said."""
+    return all(name in FAST_CIPHERS for name in ciphers)

@@ -19,6 +19,7 @@ from relay.errors import (
     PeerError,
     Refused,
     RelayError,
+    Replaced,
     UsageError,
 )
 from relay.log import EventLog
@@ -34,7 +35,7 @@ from relay.ssh.nested import NestedStream
 from relay.ssh.proxy import ProxyCommand
 from relay.wire.encoding import string, uint32
 from relay.wire.messages import tcpip_fields
-from relay.wire.numbers import OpenFailure
+from relay.wire.numbers import DISCONNECT_REPLACED, OpenFailure
 
 HERE = "127.0.0.1"
 """Where a stream through a jump host is said to come from, as ssh says it."""
@@ -44,6 +45,10 @@ StreamHandler = Callable[[str, int, str, int], object]
 
 LOGIN_TIMEOUT = 60
 """Seconds from the TCP connection to the login: a person may have to touch a security key."""
+
+DIAL_TIMEOUT = 15
+"""Seconds for the TCP connection to one address of B. The kernel knocks after 0, 1, 3 and 7 s and
+then at ever longer intervals for two minutes; who knocks anew meets a B that is back sooner."""
 
 
 class ClientLeg(Leg, FastClientConnection):
@@ -228,7 +233,10 @@ async def _reach(
         return proxy.sock, proxy
     family = FAMILIES[config.address_family]
     try:
-        sock = await dial(config.host, config.port, family=family, bind_address=config.bind_address)
+        sock = await dial(
+            config.host, config.port, family=family, bind_address=config.bind_address,
+            seconds_each=DIAL_TIMEOUT,
+        )  # fmt: skip
     except OSError as error:
         raise LegLost(f"cannot connect to {where}: {error.strerror or error}") from None
     if config.tcp_keepalive:
@@ -281,6 +289,8 @@ def explain(error: Exception, config: ClientConfig) -> RelayError:
         )
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyRefused(f"{where}: {error}")
+    if isinstance(error, asyncssh.DisconnectError) and error.code == DISCONNECT_REPLACED:
+        return Replaced(f"{where}: another program with the same key has taken over")
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return PeerError(f"{where}: {error.reason}")
     if isinstance(error, asyncssh.DisconnectError):

@@ -12,6 +12,12 @@ AddressFamily = Literal["any", "inet", "inet6"]
 
 DEFAULT_PORT = 22
 
+SERVER_ALIVE_INTERVAL = 15
+"""ServerAliveInterval where nothing is configured, as B's own. (ssh's is 0: never ask. Then a dead
+B is noticed by who waits for an answer, and an agent never does.)"""
+
+SERVER_ALIVE_COUNT_MAX = 3
+
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
@@ -65,7 +71,7 @@ class ClientConfig:
     bind_address: str = ""
     """Where the connection comes from; empty: the system chooses."""
     tcp_keepalive: bool = True
-    server_alive_interval: int = 0
+    server_alive_interval: int = SERVER_ALIVE_INTERVAL
     """Seconds of silence after which B is asked whether it is there; 0: never."""
-    server_alive_count_max: int = 3
+    server_alive_count_max: int = SERVER_ALIVE_COUNT_MAX
     """Questions without an answer after which the connection counts as lost."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asyncssh.packet import SSHPacket, SSHPacketHandler
 
 from relay.errors import LocalError, ProtocolViolation
 from relay.wire import numbers
 from relay.wire.packet import DATA_OFFSET, TAIL_ROOM, frame_data
-
-if TYPE_CHECKING:
-    from relay.ssh.leg import Leg
 
 
 class OpenRefused(LocalError):
@@ -30,8 +27,6 @@ class ChannelHandler(SSHPacketHandler):
     calls (`process_…`, for channel opens and under ciphers without the fast path) are
     translated to the same methods here.
     """
-
-    leg: Leg
 
     @abstractmethod
     def data(self, view: memoryview, start: int, length: int) -> None:

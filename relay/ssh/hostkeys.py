@@ -11,10 +11,12 @@ import os
 import secrets
 import socket
 import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncssh
+from asyncssh.public_key import CERT_TYPE_HOST
 
 from relay.errors import FileError
 
@@ -28,6 +30,10 @@ DIRECTORY_MODE: Final = 0o700
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 HostKey = asyncssh.SSHKey
+CertifiedKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
+HostIdentity = asyncssh.SSHKey | CertifiedKey
+"""A host key alone, or with what an authority says of it: clients that know no authority still
+get the key."""
 
 
 def load_or_create_host_key(path: Path) -> tuple[asyncssh.SSHKey, bool]:
@@ -77,6 +83,26 @@ def load_host_key(path: Path) -> asyncssh.SSHKey:
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         # A passphrase is among the reasons: a server has nobody to ask for it.
         raise FileError(path, f"not usable as a host key: {error}") from error
+
+
+def load_host_certificate(path: Path, keys: Sequence[HostKey]) -> CertifiedKey:
+    """The certificate in `path` (`ssh-keygen -s ca -h …`) with the one of `keys` that it is for.
+
+    Raises FileError when it cannot be read, is no host certificate, or is for none of them. One
+    that has expired is given out all the same: it is the clients' to judge, by their clock.
+    """
+    try:
+        certificate: Any = asyncssh.read_certificate(path)
+    except OSError as error:
+        raise FileError(path, f"cannot read the host certificate: {error.strerror}") from error
+    except asyncssh.KeyImportError as error:
+        raise FileError(path, f"not usable as a host certificate: {error}") from error
+    if getattr(certificate, "_cert_type", None) != CERT_TYPE_HOST:
+        raise FileError(path, "a certificate, but not a host's: make it with `ssh-keygen -h`")
+    for key in keys:
+        if key.public_data == certificate.key.public_data:
+            return key, certificate
+    raise FileError(path, "a certificate for none of the host keys")
 
 
 def fingerprint(key: asyncssh.SSHKey) -> str:

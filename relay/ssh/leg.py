@@ -14,7 +14,8 @@ place in the stream. So only what the socket is about to take is sealed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import asyncssh
 
@@ -26,11 +27,10 @@ from relay.policy.limits import (
     STALL_BYTES,
     STALL_TIMEOUT,
     WAITING_PER_LEG,
-    WAITING_PER_PROCESS,
 )
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.internals import FastConnection
-from relay.ssh.stream import MAX_IOVECS, Buffer, Flusher, Stream
+from relay.ssh.stream import MAX_IOVECS, Buffer, Flusher, Reader, Stream
 from relay.wire.channel import Channel
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
@@ -57,10 +57,32 @@ from relay.wire.packet import (
 from relay.wire.queue import FairQueue
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
+    from collections.abc import Callable
 
-    from relay.ssh.nested import NestedStream
+
+class LegStream(Protocol):
+    """What a leg runs on: a socket's `Stream`, or an `InnerStream`."""
+
+    def send(self, buffers: list[Buffer]) -> int: ...
+    def await_room(self) -> None: ...
+    def pause(self, reason: object) -> None: ...
+    def resume(self, reason: object) -> None: ...
+
+
+class InnerStream(LegStream, Protocol):
+    """A channel of an outer leg (`nested.py`)."""
+
+    headroom: int
+    tailroom: int
+
+    @property
+    def max_data(self) -> int: ...
+    @property
+    def has_room(self) -> bool: ...
+    def carry(self, view: memoryview, start: int, size: int) -> bool: ...
+    def attach(self, reader: Reader) -> None: ...
+    def start(self) -> None: ...
 
 
 class Waiter(Protocol):
@@ -75,14 +97,17 @@ class Leg(FastConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.flusher = Flusher.of(self.loop)
-        self.stream: Stream | NestedStream | None = None
+        self.stream: LegStream | None = None
         # The stream, when it is a channel of an outer leg.
-        self._nested: NestedStream | None = None
+        self._nested: InnerStream | None = None
         # What must be free in memory before and behind a packet that `forward` is given, for
         # the headers and tags of outer legs; and the largest data in a packet of this leg.
         self.headroom = 0
         self.tailroom = TAIL_ROOM
         self.max_data = MAX_DATA
+        # What may wait for this leg, and whom to tell by its name when a limit is hit.
+        self.waiting_limit = WAITING_PER_LEG
+        self.limit_hit: Callable[[str], object] | None = None
         # Sealed packets in their order that the socket has not taken, and their bytes. Until the
         # end of the batch they may lie in the receive buffer of the leg that they came from.
         self._output: list[Buffer] = []
@@ -107,16 +132,17 @@ class Leg(FastConnection):
     def attach(self, sock: socket.socket) -> None:
         """Start the SSH protocol on a connected socket, which is the leg's from now on."""
         stream = self.stream = Stream(self.loop, sock, self)
-        self.connection_made(stream)
+        stream.give_up_after(self.patience)
+        self.connection_made(cast(asyncio.Transport, stream))
         stream.start()
 
-    def attach_nested(self, stream: NestedStream) -> None:
+    def attach_nested(self, stream: InnerStream) -> None:
         """Start the SSH protocol on a channel of an outer leg."""
         self.stream = self._nested = stream
         self.headroom, self.tailroom = stream.headroom, stream.tailroom
         self.max_data = stream.max_data
         stream.attach(self)
-        self.connection_made(stream)
+        self.connection_made(cast(asyncio.Transport, stream))
         stream.start()
 
     def stream_lost(self, error: Exception | None) -> None:
@@ -264,9 +290,7 @@ class Leg(FastConnection):
         assert self._nested is not None
         if self._output:
             self._send_output()
-        if self._blocked:
-            self.write(bytes(view[start : start + size]))  # It may wait longer than its memory.
-        elif not self._nested.carry(view, start, size):
+        if self._output or not self._nested.carry(view, start, size):
             self.write(view[start : start + size])
 
     def send_on_channel(self, channel: Channel, payload: bytes) -> None:
@@ -282,8 +306,8 @@ class Leg(FastConnection):
 
     @property
     def waiting(self) -> int:
-        """Bytes of data that wait for this leg."""
-        return self._queue.waiting
+        """Bytes that wait until the socket of this leg takes more."""
+        return self._queue.waiting + (self._output_size if self._blocked else 0)
 
     def throttle(self, source: Leg) -> None:
         """Read no further from `source` while too much of what it causes waits here."""
@@ -381,9 +405,11 @@ class Leg(FastConnection):
         self, view: memoryview, start: int, length: int, channel: Channel, source: Leg | None
     ) -> None:
         self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
-        full = self._queue.waiting > WAITING_PER_LEG or self.flusher.waiting > WAITING_PER_PROCESS
-        if full and source is not None:
+        full = self._queue.waiting > self.waiting_limit
+        if (full or self.flusher.waiting > self.flusher.waiting_limit) and source is not None:
             self._pause(source)
+            if self.limit_hit is not None:
+                self.limit_hit("waiting-per-leg" if full else "waiting-per-process")
 
     def _hold(self, channel: Channel, packet: bytearray) -> None:
         self._queue.push(channel, packet)

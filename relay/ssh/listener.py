@@ -7,8 +7,8 @@ import socket
 from relay.log import EventLog
 from relay.ssh.config import GatewayPorts
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.leg import Leg
 from relay.ssh.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
+from relay.ssh.server import ServerLeg
 from relay.wire.messages import tcpip_fields
 
 
@@ -25,7 +25,7 @@ class Listener:
     """One open port: each connection to it is a stream on the leg that asked for it."""
 
     def __init__(
-        self, leg: Leg, bind: str, port: int, gateway_ports: GatewayPorts, log: EventLog
+        self, leg: ServerLeg, bind: str, port: int, gateway_ports: GatewayPorts, log: EventLog
     ) -> None:
         """Raises `AddressError`. Port 0 picks one, which is `port` then."""
         self._leg = leg
@@ -36,7 +36,7 @@ class Listener:
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
-        if not self._leg.alive:
+        if not self._leg.alive or self._leg.full():
             sock.close()
             return
         fields = tcpip_fields(self._bind, self.port, *origin)

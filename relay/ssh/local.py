@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+import anyio
+
 from relay.errors import AddressError
 from relay.policy.forward import format_address
 from relay.policy.limits import LOCAL_BACKLOG
@@ -185,9 +187,15 @@ class Acceptor:
 
 
 async def dial(
-    host: str, port: int, *, family: int = socket.AF_UNSPEC, bind_address: str = ""
+    host: str,
+    port: int,
+    *,
+    family: int = socket.AF_UNSPEC,
+    bind_address: str = "",
+    seconds_each: float | None = None,
 ) -> socket.socket:
-    """A connected socket to `host:port`, trying its addresses in their order.
+    """A connected socket to `host:port`, trying its addresses in their order, each for
+    `seconds_each` (None: for as long as the system does).
 
     Raises OSError: that of the last address, or of the name's resolution.
     """
@@ -205,11 +213,14 @@ async def dial(
             if bind_address:
                 source = await loop.getaddrinfo(bind_address, 0, family=family, type=kind)
                 sock.bind(source[0][4])
-            await loop.sock_connect(sock, where)
+            with anyio.fail_after(seconds_each):
+                await loop.sock_connect(sock, where)
         except OSError as error:
             sock.close()
             failure = error
-            if error.errno and not isinstance(error, socket.gaierror):
+            if isinstance(error, TimeoutError):
+                failure = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            elif error.errno and not isinstance(error, socket.gaierror):
                 # asyncio's own text has the address in the place of the reason.
                 failure = OSError(error.errno, os.strerror(error.errno))
         except BaseException:

@@ -29,6 +29,7 @@ from relay.ssh.leg import Leg
 from relay.ssh.stream import Buffer, Reader
 from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
+from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, data_size, frame_data
 
 GRANT_SIZE: Final = NESTED_WINDOW // 4
@@ -116,7 +117,9 @@ class NestedStream(ChannelHandler, asyncio.Transport):
         self._closed = True
         self.outer.remove_channel(self.channel.local_id)
         if not waiting.cancelled():
-            waiting.set_exception(Refused(reason))
+            # A service that is not there now may be there later; a right hardly will.
+            prohibited = code == OpenFailure.ADMINISTRATIVELY_PROHIBITED
+            waiting.set_exception(Refused(reason) if prohibited else LegLost(reason))
 
     def _answer(self, violation: str) -> asyncio.Future[None]:
         waiting, self._confirmed = self._confirmed, None

@@ -6,9 +6,9 @@ of requests is the `Host`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import asyncssh
 
@@ -19,12 +19,16 @@ from relay.policy.limits import (
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     LOGIN_GRACE_TIME,
-    MAX_AUTH_TRIES,
+    REFUSALS_TOLD,
+    Limits,
 )
 from relay.policy.patterns import parse_ip
+from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.internals import FastServerConnection, common_options
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
+
+TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
 
 
 class Host(Protocol):
@@ -63,9 +67,18 @@ class ServerLeg(Leg, FastServerConnection):
         self.entry: Entry | None = None
         # The public key that it proved to have: with a certificate not the signer's, but its own.
         self.identity = b""
+        self.address = ""
         self.peer = "?"
         self.logged_in = False
-        self._failed_tries = 0
+        # Requests to log in that were refused. The first is nearly always the method "none", by
+        # which a client asks what methods there are.
+        self.failed_tries = 0
+        # What was refused of late to the client that has logged in.
+        self.refusals = 0
+        # Set by a host that has limits of its own.
+        self.limits = Limits()
+        # Called when the last channel of the leg is over, if anybody waits for that.
+        self.when_idle: Callable[[ServerLeg], object] | None = None
 
     def __str__(self) -> str:
         return f"{self.who} at {self.peer}"
@@ -81,21 +94,21 @@ class ServerLeg(Leg, FastServerConnection):
         """Whose leg it is and from where it came; before it is attached. `peer` names it in the
         log where that is more than its address."""
         self.host = host
-        self._from_address = address[0]
+        self.address = address[0]
         self.peer = peer or format_address(*address)
 
     # -- authentication
 
     def authenticate(self, key: asyncssh.SSHKey) -> bool:
         """Is this key authorized? Its signature is asyncssh's to verify."""
-        found = self.host.key_file.find_key(key.public_data, self._from_address)
+        found = self.host.key_file.find_key(key.public_data, self.address)
         return self._admit(found, key.public_data)
 
     async def validate_certificate(self, username: str, certificate: Any) -> Any:
         """RFC 4252 §7 with a certificate of OpenSSH's PROTOCOL.certkeys."""
         signer = certificate.signing_key
         found = self.host.key_file.find_ca(
-            signer.public_data, self._from_address, list(certificate.principals)
+            signer.public_data, self.address, list(certificate.principals)
         )
         try:
             principal = "" if isinstance(found, Entry) and found.principals else username
@@ -103,8 +116,8 @@ class ServerLeg(Leg, FastServerConnection):
         except ValueError as error:
             found = Refusal(f"certificate: {error}")
         sources = certificate.options.get("source-address")
-        if sources and not any(_within(self._from_address, network) for network in sources):
-            found = Refusal(f"certificate: not from {self._from_address}")
+        if sources and not any(_within(self.address, network) for network in sources):
+            found = Refusal(f"certificate: not from {self.address}")
         if not self._admit(found, certificate.key.public_data):
             return None
         self.set_certificate_options(certificate.options)
@@ -136,12 +149,44 @@ class ServerLeg(Leg, FastServerConnection):
         )
 
     def send_userauth_failure(self, partial_success: bool) -> None:
-        self._failed_tries += 1
-        if self._failed_tries > MAX_AUTH_TRIES:
+        self.failed_tries += 1
+        if self.failed_tries > self.limits.max_auth_tries:
+            if self.limit_hit is not None:
+                self.limit_hit("max-auth-tries")
             raise asyncssh.DisconnectError(
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "Too many authentication failures"
             )
         super().send_userauth_failure(partial_success)
+
+    # -- its limits
+
+    def full(self) -> bool:
+        """No more channels on this leg; if so, that is a limit hit."""
+        full = len(self.handlers) >= self.limits.channels_per_leg
+        if full and self.limit_hit is not None:
+            self.limit_hit("channels-per-leg")
+        return full
+
+    def may_tell(self) -> bool:
+        """Is a refusal worth a line? `refusals` is set back by the host from time to time."""
+        self.refusals += 1
+        if self.refusals > REFUSALS_TOLD and self.limit_hit is not None:
+            self.limit_hit("refusals-told")
+            return False
+        return True
+
+    # -- its end
+
+    def remove_channel(self, recv_chan: int) -> None:
+        super().remove_channel(recv_chan)
+        if self.when_idle is not None and not self.handlers:
+            self.when_idle(self)
+
+    def dismiss(self, reason: str, code: int = asyncssh.DISC_SERVICE_NOT_AVAILABLE) -> None:
+        """Tell the client why, and close the leg. (asyncssh does not pass on the text that comes
+        with DISC_BY_APPLICATION.)"""
+        if self.alive:
+            self.disconnect(code, reason)
 
     # -- what it asks for
 
@@ -155,9 +200,10 @@ class ServerLeg(Leg, FastServerConnection):
         return self.host.withdraw(self, host, port)
 
     def refused(self, what: str) -> None:
-        self.host.log.warning(
-            "request refused", "{leg} asked for {what}: refused", leg=str(self), what=what
-        )
+        if self.may_tell():
+            self.host.log.warning(
+                "request refused", "{leg} asked for {what}: refused", leg=str(self), what=what
+            )
 
 
 class Owner(asyncssh.SSHServer):
@@ -193,7 +239,9 @@ def _within(address: str, network: Any) -> bool:
 
 
 def server_options(
-    host_keys: Sequence[asyncssh.SSHKey], ciphers: tuple[str, ...]
+    host_keys: Sequence[HostIdentity],
+    ciphers: tuple[str, ...],
+    login_grace_time: float = LOGIN_GRACE_TIME,
 ) -> asyncssh.SSHServerConnectionOptions:
     """asyncssh's options for serving legs; one object serves any number of them."""
     return asyncssh.SSHServerConnectionOptions(
@@ -201,7 +249,7 @@ def server_options(
         server_factory=Owner,
         server_host_keys=list(host_keys),
         server_version="relay",
-        login_timeout=LOGIN_GRACE_TIME,
+        login_timeout=login_grace_time,
         keepalive_interval=CLIENT_ALIVE_INTERVAL,
         keepalive_count_max=CLIENT_ALIVE_COUNT_MAX,
         authorized_client_keys=None,

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final, Protocol
 from weakref import WeakKeyDictionary
 
-from relay.policy.limits import RECEIVE_BUFFER, SCRATCH
+from relay.policy.limits import RECEIVE_BUFFER, SCRATCH, WAITING_PER_PROCESS
+from relay.wire.splice import Credit
 
 MAX_IOVECS: Final = 512
 """Buffers in one sendmsg. Linux takes 1,024 (IOV_MAX); half is as fast."""
@@ -20,6 +21,11 @@ MAX_IOVECS: Final = 512
 IDLE_BUFFERS: Final = 4
 """Receive buffers that are kept though nobody uses them. A buffer is in use only while a leg
 holds part of a packet, so a few serve any number of legs."""
+
+QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
+"""Acknowledge at once. A stock sshd leaves Nagle's algorithm on: until it hears that its last
+WINDOW_ADJUST has come it sends no other, and a kernel with nothing to say waits 40 ms to tell it.
+Measured on a session through an sshd: 65 MiB/s without, 200 with it; nothing lost elsewhere."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -66,8 +72,11 @@ class Flusher:
         # A batch of input is being used: its owner flushes at its end.
         self._batching = False
         self.pool = Pool()
-        # Bytes that wait in the queues of all legs together; the legs keep it.
+        # Bytes that wait in the queues of all legs together; the legs keep it below the limit.
         self.waiting = 0
+        self.waiting_limit = WAITING_PER_PROCESS
+        # What the splices of all legs may have under way beyond their first credit.
+        self.credit = Credit()
         # Where endpoints read what they send; free again after each flush.
         self.scratch = memoryview(bytearray(SCRATCH))
 
@@ -114,7 +123,8 @@ class Stream(asyncio.Transport):
     ) -> None:
         super().__init__()
         sock.setblocking(False)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
+        self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+        if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop = loop
         self._sock = sock
@@ -130,6 +140,14 @@ class Stream(asyncio.Transport):
         self._reading = False
         self._writing = False
         self._closed = False
+
+    def give_up_after(self, seconds: float) -> None:
+        """Break the connection when what was sent is not acknowledged for so long; 0: when the
+        system does, which is after a quarter of an hour and more. The kernel sees a dead peer even
+        while a keepalive of ours would wait behind a full socket."""
+        timeout = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux's, from RFC 5482.
+        if timeout is not None and seconds and self._is_tcp:
+            self._sock.setsockopt(socket.IPPROTO_TCP, timeout, round(seconds * 1000))
 
     def start(self) -> None:
         """Begin to read."""
@@ -177,6 +195,8 @@ class Stream(asyncio.Transport):
             return
         if size > 0:
             self._end += size
+            if QUICK_ACK is not None and self._is_tcp:  # The kernel soon forgets it again.
+                self._sock.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
         self._use()
 
     def _use_buffered(self) -> None:

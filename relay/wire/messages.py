@@ -1,11 +1,11 @@
-"""The messages of the connection protocol that the relay writes itself (RFC 4254 §5, §7).
+"""The messages of the connection protocol that the relay writes and reads itself (RFC 4254 §5, §7).
 
-Each function returns a payload: the message number and its fields.
+A function named for a message returns its payload: the message number and its fields.
 """
 
 from __future__ import annotations
 
-from relay.wire.encoding import byte, string, uint32
+from relay.wire.encoding import Reader, byte, string, uint32
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_EOF,
@@ -44,6 +44,23 @@ def streamlocal_fields(path: str) -> bytes:
     """OpenSSH's PROTOCOL §2.4: the fields of `direct-streamlocal@openssh.com`; a string and a
     number are reserved."""
     return string(path.encode(errors="surrogateescape")) + string(b"") + uint32(0)
+
+
+def parse_tcpip(data: bytes) -> tuple[str, int, str, int]:
+    """The same fields as they came. Raises `ProtocolViolation`."""
+    reader = Reader(data)
+    fields = reader.text(), reader.uint32(), reader.text(), reader.uint32()
+    reader.end()
+    return fields
+
+
+def parse_forward(data: bytes) -> tuple[str, int]:
+    """§7.1: the address and port of `tcpip-forward` and `cancel-tcpip-forward`. Raises
+    `ProtocolViolation`."""
+    reader = Reader(data)
+    fields = reader.text(), reader.uint32()
+    reader.end()
+    return fields
 
 
 def open_confirmation(recipient: int, sender: int, window: int, packet: int) -> bytes:

@@ -31,6 +31,10 @@ MSG_CHANNEL_REQUEST: Final = 98
 MSG_CHANNEL_SUCCESS: Final = 99
 MSG_CHANNEL_FAILURE: Final = 100
 
+DISCONNECT_REPLACED: Final = 0xFE000001
+"""Of the reasons of MSG_DISCONNECT that are for private use (RFC 4250 §4.2.2): a newer leg with
+the same key has taken over what this one published."""
+
 MAX_UINT32: Final = 2**32 - 1
 
 

@@ -73,7 +73,7 @@ class SocksServer:
         try:
             if not self._received:
                 return None, b""
-            version = self._received[0]
+            version = 5 if self._greeted else self._received[0]
             if version == 4:
                 return self._request_4(), b""
             if version != 5:
@@ -84,6 +84,10 @@ class SocksServer:
             return self._request_5(), answer
         except _Incomplete:
             return None, answer
+        except SocksViolation as violation:
+            # Whoever sends its request without waiting gets both answers, in their order.
+            violation.reply = answer + violation.reply
+            raise
 
     @property
     def rest(self) -> bytes:
@@ -129,7 +133,7 @@ class SocksServer:
         message = self._take(4 + size + 2)
         address, port = message[4 : 4 + size], int.from_bytes(message[4 + size :], "big")
         if kind == _NAME:
-            return Request(_name(address[1:]), port)
+            return Request(self._name(address[1:]), port)
         return Request(str(ipaddress.ip_address(address)), port)
 
     # -- SOCKS 4 and 4a
@@ -150,7 +154,7 @@ class SocksServer:
             name_end = self._text_end(end)
             name = bytes(self._received[end : name_end - 1])
             self._take(name_end)
-            return Request(_name(name), port)
+            return Request(self._name(name), port)
         self._take(end)
         return Request(str(ipaddress.ip_address(address)), port)
 
@@ -162,6 +166,17 @@ class SocksServer:
         if end < 0:
             raise _Incomplete
         return end + 1
+
+    def _name(self, text: bytes) -> str:
+        try:
+            name = text.decode("ascii")
+        except UnicodeDecodeError:
+            name = ""
+        if not name or not name.isprintable():
+            raise SocksViolation(
+                "a SOCKS request for a host without a proper name", self.reply(Reply.FAILED)
+            )
+        return name
 
     # -- bytes
 
@@ -177,13 +192,3 @@ class SocksServer:
         taken = bytes(self._received[:size])
         del self._received[:size]
         return taken
-
-
-def _name(text: bytes) -> str:
-    try:
-        name = text.decode("ascii")
-    except UnicodeDecodeError:
-        name = ""
-    if not name or not name.isprintable():
-        raise SocksViolation("a SOCKS request for a host without a proper name")
-    return name

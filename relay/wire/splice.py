@@ -52,6 +52,28 @@ two hundred streams to a leg that does not read cost 50 MiB."""
 MAX_CREDIT: Final = 64 * 1024 * 1024
 """The most that a side may have under way: 64 MiB fill 1 Gbit/s over half a second."""
 
+CREDIT_PER_PROCESS: Final = 24 * 1024 * 1024
+"""What the credits of all splices together may exceed `FIRST_CREDIT` by. A consumer takes several
+MiB into its socket before it is seen not to read, and has earned as much credit by then: without
+this bound two hundred such hold a gigabyte, with it less than 100 MiB. A stream alone may have
+16 MiB under way, which fill 1 Gbit/s over an eighth of a second."""
+
+
+class Credit:
+    """What all splices of a process may grow by: each takes from it what it grows by, and gives it
+    back at its end."""
+
+    def __init__(self, free: int = CREDIT_PER_PROCESS) -> None:
+        self.free = free
+
+    def take(self, size: int) -> bool:
+        """Take `size` if that leaves as much again: a stream alone gets two thirds of all, and
+        leaves some for those that come later."""
+        if 2 * size > self.free:
+            return False
+        self.free -= size
+        return True
+
 
 class Side(IntEnum):
     """The two sides of a splice; `1 - side` is the other one."""
@@ -86,10 +108,14 @@ Command = Send | Cut | Retire
 class Splice:
     """The state of one splice. Its methods take an event and return what is to be done."""
 
-    __slots__ = ("_doubled_at", "_most", "_retired", "bytes_from", "channels", "held")
+    __slots__ = ("_credit", "_doubled_at", "_most", "_retired", "bytes_from", "channels", "held")
 
-    def __init__(self, opener_id: int, window: int, packet: int) -> None:
-        """The opener's CHANNEL_OPEN: its number, the window and packet size it announced."""
+    def __init__(
+        self, opener_id: int, window: int, packet: int, credit: Credit | None = None
+    ) -> None:
+        """The opener's CHANNEL_OPEN: its number, the window and packet size it announced. Without
+        `credit` it may grow as if it were alone."""
+        self._credit = credit or Credit(2 * MAX_CREDIT)
         # Bytes of data that came from each side.
         self.bytes_from = [0, 0]
         self._retired = [False, False]
@@ -193,8 +219,10 @@ class Splice:
         other = self.channels[1 - side]
         self.held[side] -= size
         came = self.bytes_from[1 - side]
-        if 2 * (came - self._doubled_at[side]) >= self._most[side]:
-            self._most[side] = min(2 * self._most[side], MAX_CREDIT)
+        most = self._most[side]
+        due = 2 * (came - self._doubled_at[side]) >= most
+        if due and most < MAX_CREDIT and self._credit.take(most):
+            self._most[side] = 2 * most
             self._doubled_at[side] = came
         other.granted(size)
         return [Send(_other(side), messages.window_adjust(other.remote_id, size))]
@@ -252,6 +280,8 @@ class Splice:
         if self._retired[side]:
             return []
         self._retired[side] = True
+        if self.over:
+            self._credit.free += sum(self._most) - 2 * FIRST_CREDIT
         return [Retire(side)]
 
 

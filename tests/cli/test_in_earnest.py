@@ -151,7 +151,7 @@ def test_a_proxy_command(site: Site) -> None:
 def test_a_proxy_command_that_fails(site: Site) -> None:
     b = relay_server(site)
     configure(site, b, " ProxyCommand sh -c 'exit 7'")
-    connect = site.ours("relay-connect", "-L", "0:gpu1:1", "b")
+    connect = site.ours("relay-connect", "--once", "-L", "0:gpu1:1", "b")
     assert connect.end() == 1
     assert connect.said("cannot connect to 127.0.0.1:.*the ProxyCommand ended with exit code 7")
 
@@ -206,15 +206,17 @@ def test_a_forward_that_fails_ends_the_program_unless_told_otherwise(site: Site)
         assert connect.stop() == 0
     site.key("agent", 'permitlisten="gpu1:2"')
     both = ["-R", "gpu1:1:localhost:1", "-R", "gpu1:2:localhost:1"]
-    agent = site.ours("relay-agent", "-i", site.key("agent"), *both, "b")
+    agent = site.ours("relay-agent", "--once", "-i", site.key("agent"), *both, "b")
     assert agent.end() == 1
-    assert published(site, *both, "-oExitOnForwardFailure=no").said("gpu1:1: refused")
+    once = published(site, *both, "--once", "-oExitOnForwardFailure=no")
+    assert once.said("gpu1:1: refused")
 
 
 def test_the_family_of_addresses(site: Site) -> None:
     b = relay_server(site)
     configure(site, b)
-    connect = site.ours("relay-connect", "-6", "-i", site.key("client"), "-L", "0:gpu1:1", "b")
+    options = ["--once", "-6", "-i", site.key("client"), "-L", "0:gpu1:1"]
+    connect = site.ours("relay-connect", *options, "b")
     assert connect.end() == 1
     assert connect.said("cannot connect to 127.0.0.1")
     connect, port = ready(site, "-4", "-L", "0:gpu1:1")
@@ -242,7 +244,7 @@ def test_a_hashed_name_and_an_alias(site: Site) -> None:
 def test_a_server_that_falls_silent(site: Site) -> None:
     b = relay_server(site)
     configure(site, b, " ServerAliveInterval 1\n ServerAliveCountMax 1")
-    connect, _ = ready(site, "-L", "0:gpu1:1")
+    connect, _ = ready(site, "--once", "-L", "0:gpu1:1")
     b.process.signal(signal.SIGSTOP)
     try:
         assert connect.end() == 1
@@ -255,7 +257,7 @@ def test_a_server_that_says_nothing_at_all(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         command = ["-p", str(port), "-oConnectTimeout=1", "-L", "0:gpu1:1", "127.0.0.1"]
-        connect = site.ours("relay-connect", *command)
+        connect = site.ours("relay-connect", "--once", *command)
         assert connect.end() == 1
     assert connect.said(f"cannot connect to 127.0.0.1:{port}: timed out")
 

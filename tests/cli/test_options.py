@@ -38,7 +38,7 @@ class Started:
 
     configs: list[Any] = field(default_factory=list)
 
-    async def run(self, config: Any, log: EventLog) -> None:
+    async def run(self, config: Any, log: EventLog, reread: object = None) -> None:
         self.configs.append(config)
 
     def agent(self, *argv: str) -> AgentConfig:

@@ -170,3 +170,33 @@ def test_withdraw_all_is_for_this_very_holder() -> None:
     assert registry.find("gpu1", 1) is None
     assert registry.find("localhost", 1) is None
     assert registry.find("gpu1", 2) is other
+
+
+def test_a_shared_service_is_published_by_several(registry: Registry[str]) -> None:
+    one = registry.publish("+gpu1", 8000, "agent 1")
+    two = registry.publish("+GPU1", 8000, "agent 2")
+    assert registry.find_all("gpu1", 8000) == registry.all_at("+gpu1", 8000) == (one, two)
+    assert (str(one), one.bind, two.bind) == ("gpu1:8000", "+gpu1", "+GPU1")
+    registry.withdraw(one)
+    assert registry.find_all("gpu1", 8000) == (two,)
+    assert registry.withdraw_all("agent 2") == [two]
+    assert list(registry) == []
+
+
+def test_a_service_is_shared_only_if_all_want_to(registry: Registry[str]) -> None:
+    registry.publish("+gpu1", 8000, "agent 1")
+    registry.publish("gpu2", 8000, "agent 1")
+    for name, holder in (("gpu1", "agent 2"), ("+gpu2", "agent 2"), ("+gpu1", "agent 1")):
+        with pytest.raises(ServiceHeld):
+            registry.publish(name, 8000, holder)
+
+
+@pytest.mark.parametrize("bind", ["+localhost", "+127.0.0.1", "+", "++gpu1"])
+def test_what_cannot_be_shared(registry: Registry[str], bind: str) -> None:
+    with pytest.raises(ServiceError):
+        registry.publish(bind, 8000, "agent")
+
+
+def test_the_mark_is_no_part_of_what_one_opens(registry: Registry[str]) -> None:
+    registry.publish("+gpu1", 8000, "agent")
+    assert not registry.find_all("+gpu1", 8000)

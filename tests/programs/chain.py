@@ -118,8 +118,9 @@ class Site:
 
 def relay_server(site: Site, *options: str) -> Server:
     process = site.ours(
-        "relay-server", "--listen", "127.0.0.1:0", "--state-dir", site.folder / "state", *options
-    )
+        "relay-server", "--listen", "127.0.0.1:0", "--state-dir", site.folder / "state",
+        "--drain", "0", *options,
+    )  # fmt: skip
     port = int(process.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
     site.trust(port)
     return Server(process, port)
@@ -168,6 +169,18 @@ def ssh_agent(
     return process, bind
 
 
+def dbclient_agent(
+    site: Site, b: Server, bind: str, target: int, *options: str, key: str = "agent"
+) -> tuple[Process, str]:
+    """`dbclient -N -R`, which says nothing of a name that it has published; our B does."""
+    process = dropbear(site, b, key, *options, "-R", f"{bind}:localhost:{target}")
+    if bind.endswith(":0"):
+        port = process.wait_for(r"Allocated port (\d+) for remote forward")[1]
+        return process, bind.removesuffix("0") + port
+    b.process.wait_for(rf"{bind} published")
+    return process, bind
+
+
 # -- A
 
 
@@ -197,12 +210,7 @@ def dbclient(
 ) -> tuple[Process, int]:
     """Dropbear's client, which says nothing when it is ready."""
     port = free_port()
-    own_format = site.folder / f"{key}.dropbear"
-    run(find("dropbearconvert"), "openssh", "dropbear", site.key(key), own_format)
-    process = site.start(
-        "dbclient", find("dbclient"), "-y", "-y", "-N", "-i", own_format, *options,
-        "-p", str(b.port), "-L", f"127.0.0.1:{port}:{service}", f"{site.user}@127.0.0.1",
-    )  # fmt: skip
+    process = dropbear(site, b, key, *options, "-L", f"127.0.0.1:{port}:{service}")
     wait_until_listening(process, port)
     return process, port
 
@@ -225,7 +233,7 @@ def plink(
 
 
 SERVERS: Final = {"relay-server": relay_server, "sshd": sshd}
-PUBLISHERS: Final = {"relay-agent": relay_agent, "ssh": ssh_agent}
+PUBLISHERS: Final = {"relay-agent": relay_agent, "ssh": ssh_agent, "dbclient": dbclient_agent}
 OPENERS: Final = {
     "relay-connect": relay_connect,
     "ssh": ssh_connect,
@@ -305,6 +313,16 @@ def ssh(site: Site, b: Server, key: str, *arguments: str | Path, shell: bool = F
         "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
         "-o", "GlobalKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes",
         *arguments, f"{site.user}@127.0.0.1",
+    )  # fmt: skip
+
+
+def dropbear(site: Site, b: Server, key: str, *arguments: str) -> Process:
+    """Dropbear's client with a key in its own format, and no question about the host key."""
+    own_format = site.folder / f"{key}.dropbear"
+    run(find("dropbearconvert"), "openssh", "dropbear", site.key(key), own_format)
+    return site.start(
+        "dbclient", find("dbclient"), "-y", "-y", "-N", "-i", own_format,
+        "-p", str(b.port), *arguments, f"{site.user}@127.0.0.1",
     )  # fmt: skip
 
 

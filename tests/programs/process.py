@@ -45,6 +45,10 @@ class Process:
         return self._popen.pid
 
     @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
+    @property
     def memory(self) -> int:
         """Resident bytes."""
         return int(psutil.Process(self.pid).memory_info().rss)

@@ -61,7 +61,7 @@ def test_a_key_that_is_not_let_in(site: Site, server: Server) -> None:
 
 
 def test_a_server_that_is_not_there(site: Site, server: Server) -> None:
-    process = connect(site, Server(server.process, free_port()))
+    process = connect(site, Server(server.process, free_port()), "--once")
     assert process.end() == 1
     process.wait_for("cannot connect to 127.0.0.1:.*Connection refused")
 

@@ -176,8 +176,9 @@ def test_a_service_that_is_held_is_refused_and_the_log_says_who_holds_it(
 ) -> None:
     holder, service = relay_agent(site, server, "held:1", 1, key="holder")
     second = site.ours(
-        "relay-agent", *site.leg(server, "second"), "-R", f"{service}:localhost:1", "x@127.0.0.1"
-    )
+        "relay-agent", "--once", *site.leg(server, "second"),
+        "-R", f"{service}:localhost:1", "x@127.0.0.1",
+    )  # fmt: skip
     second.wait_for("relay-agent: held:1: refused by the server")
     assert second.end() == 1
     server.process.wait_for(r"held:1 refused to .*\(second\).*already published by .*\(holder\)")

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import asyncssh
 import pytest
-from asyncssh import connection, encryption, packet
+from asyncssh import connection, encryption, kex, kex_dh, packet
 from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
 
 import relay
@@ -34,8 +34,9 @@ SIDES: Final = (SSHServerConnection, SSHClientConnection)
 STATE: Final = {
     "_auth_complete", "_auth_in_progress", "_cert_options", "_channels", "_client_kexinit",
     "_compressor", "_deferred_packets", "_enc_algs", "_global_request_queue", "_inpbuf",
-    "_keepalive_count", "_keepalive_interval", "_keepalive_timer", "_kex", "_kex_complete",
-    "_kexinit_sent", "_loop", "_max_recv_pktlen", "_recv_encryption",
+    "_keepalive_count", "_keepalive_count_max", "_keepalive_interval", "_keepalive_timer", "_kex",
+    "_kex_complete",
+    "_kexinit_sent", "_loop", "_mac_algs", "_max_recv_pktlen", "_recv_encryption",
     "_recv_handler", "_recv_seq", "_send_blocksize", "_send_enchdrlen", "_send_encryption",
     "_send_seq", "_session_id", "_sig_algs", "_strict_kex", "_transport",
 }  # fmt: skip
@@ -59,6 +60,10 @@ HASHES: Final = {
         "encryption.register_encryption_alg": "212dd442f2889166",
         "encryption.get_encryption_params": "94d714f8def4ae22",
         "encryption.get_encryption": "23e1cd4df063d09b",
+    },
+    "`Sntrup761`: it stands where a post-quantum key exchange of asyncssh's would": {
+        "kex.register_kex_alg": "27945f64443bf6da",
+        "kex_dh._KexHybridECDH": "1c8ff2f29d920a2b",
     },
     "`send_packet`, `_must_defer`, `_seal_slowly`: theirs, but for the IGNORE and the re-keying": {
         "SSHConnection.send_packet": "731d9ba1d3386e80",
@@ -139,7 +144,7 @@ OVERRIDES: Final = {
     },
     FastClientConnection: {"_process_forwarded_tcpip_open"},
     Leg: set(),
-    ServerLeg: {"send_userauth_failure"},
+    ServerLeg: {"remove_channel", "send_userauth_failure"},
     ClientLeg: set(),
 }  # fmt: skip
 """What our classes mean to override. Every other name of theirs must be new: a subclass shares
@@ -149,7 +154,7 @@ one namespace with its base."""
 def resolve(name: str) -> Any:
     """`SSHConnection.method` of asyncssh.connection, or `module.name`."""
     owner, _, rest = name.partition(".")
-    modules = {"encryption": encryption, "packet": packet}
+    modules = {"encryption": encryption, "kex": kex, "kex_dh": kex_dh, "packet": packet}
     return getattr(modules.get(owner) or getattr(connection, owner), rest, None)
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.errors import ProtocolViolation
 from relay.wire import messages
+from relay.wire.encoding import string, uint32
 from relay.wire.numbers import OpenFailure
 
 
@@ -39,3 +45,34 @@ from relay.wire.numbers import OpenFailure
 )
 def test_message(message: bytes, expected: bytes) -> None:
     assert message == expected
+
+
+HOSTS = st.text(max_size=40)
+PORTS = st.integers(0, 2**32 - 1)
+
+
+@given(HOSTS, PORTS, HOSTS, PORTS)
+def test_what_a_stream_is_for_is_read_as_it_was_written(
+    host: str, port: int, origin_host: str, origin_port: int
+) -> None:
+    fields = messages.tcpip_fields(host, port, origin_host, origin_port)
+    assert messages.parse_tcpip(fields) == (host, port, origin_host, origin_port)
+    assert messages.parse_forward(string(host) + uint32(port)) == (host, port)
+
+
+@given(st.binary(max_size=60), st.sampled_from([messages.parse_tcpip, messages.parse_forward]))
+def test_a_parser_raises_only_its_own_error(
+    data: bytes, parse: Callable[[bytes], tuple[object, ...]]
+) -> None:
+    try:
+        parse(data)
+    except ProtocolViolation:
+        pass
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0\0\0\1h", b"\0\0\0\1h\0\0\0\1x", b"\0\0\0\1\xff\0\0\0\1"]
+)
+def test_a_forward_that_is_cut_short_or_too_long_or_no_text(data: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        messages.parse_forward(data)

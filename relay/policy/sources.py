@@ -1,0 +1,70 @@
+"""Who failed to log in, from where, and how long it has to wait.
+
+A source may fail a number of times for nothing: people have several keys. Each failure more
+doubles the time for which its connections are refused, up to `MAX_DELAY`. A login clears it; so
+does as long a time without a failure as the longest delay.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from relay.policy.limits import FAILED_SOURCES, FIRST_DELAY, MAX_DELAY
+from relay.policy.patterns import parse_ip
+
+MAX_DOUBLINGS: Final = 16
+"""Far over `MAX_DELAY`; keeps the power small."""
+
+
+@dataclass(slots=True)
+class _Source:
+    failures: int
+    refused_until: float
+    last_failure: float
+
+
+class Sources:
+    """The sources that failed of late. Every `now` is seconds of one clock."""
+
+    def __init__(self, size: int = FAILED_SOURCES) -> None:
+        self._size = size
+        # The one that failed last is at the end, so that the front is forgotten first.
+        self._sources: dict[str, _Source] = {}
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def failed(self, address: str, tries: int, free: int, now: float) -> None:
+        """`tries` keys from this address were refused; `free` failures have no consequence."""
+        name = source_of(address)
+        source = self._sources.pop(name, None)
+        if source is None or now - source.last_failure > MAX_DELAY:
+            source = _Source(0, now, now)
+        source.failures += tries
+        source.last_failure = now
+        over = source.failures - free
+        if over > 0:
+            delay = min(MAX_DELAY, FIRST_DELAY * 2 ** min(over - 1, MAX_DOUBLINGS))
+            source.refused_until = now + delay
+        self._sources[name] = source
+        if len(self._sources) > self._size:
+            del self._sources[next(iter(self._sources))]
+
+    def wait(self, address: str, now: float) -> float:
+        """Seconds for which connections from this address are still refused; 0: they are not."""
+        source = self._sources.get(source_of(address))
+        return max(0.0, source.refused_until - now) if source is not None else 0.0
+
+    def logged_in(self, address: str) -> None:
+        """Somebody there has a good key."""
+        self._sources.pop(source_of(address), None)
+
+
+def source_of(address: str) -> str:
+    """An IPv4 address, or the /64 of an IPv6 address, which is what one customer has."""
+    ip = parse_ip(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(ip) >> 64 << 64, 64)))
+    return str(ip) if ip is not None else address

@@ -1,0 +1,156 @@
+"""`--config`: every flag of relay-server as a key, and where a mistake is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.cli import server
+from relay.cli.server import _parser
+from relay.cli.settings import NO_SETTINGS
+from relay.policy.limits import Limits, Startups
+from relay.server.config import ServerConfig, changes
+
+EVERY_KEY = """\
+listen = ["127.0.0.1:0", "[::1]:2222"]
+state-dir = "/s"
+host-key = "/k"
+host-certificate = "/k-cert.pub"
+authorized-keys = "/a"
+gateway-ports = "clientspecified"
+share-services = ["gpu*:8000"]
+ciphers = "aes256-gcm@openssh.com"
+rekey-limit = "512M"
+max-startups = "5:50:20"
+login-grace-time = 2.5
+max-auth-tries = 3
+max-failed-tries = 0
+legs-per-key = 4
+services-per-key = 5
+channels-per-leg = 6
+waiting-per-leg = "7M"
+waiting-per-process = "8M"
+drain = 30
+verbose = 1
+log-format = "json"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "relay.toml"
+
+
+def configured(monkeypatch: pytest.MonkeyPatch, *argv: str) -> ServerConfig:
+    """What the program would start with."""
+    started: list[Any] = []
+
+    def take(parser: Any, build: Any, argv: Any) -> Any:
+        started.append(build(parser.parse_args(argv))[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "read_command_line", take)
+    with pytest.raises(KeyboardInterrupt):
+        server.main(list(argv))
+    config = started.pop()
+    assert isinstance(config, ServerConfig)
+    return config
+
+
+def test_every_flag_is_a_key(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    file.write_text(EVERY_KEY)
+    assert configured(monkeypatch, "--config", str(file)) == ServerConfig(
+        state_dir=Path("/s"),
+        listen=(("127.0.0.1", 0), ("::1", 2222)),
+        host_keys=(Path("/k"),),
+        host_certificates=(Path("/k-cert.pub"),),
+        authorized_keys=Path("/a"),
+        gateway_ports="clientspecified",
+        share_services=("gpu*:8000",),
+        ciphers=("aes256-gcm@openssh.com",),
+        rekey_limit=512 << 20,
+        drain=30,
+        limits=Limits(Startups(5, 50, 20), 2.5, 3, 0, 4, 5, 6, 7 << 20, 8 << 20),
+    )
+    flags = {
+        flag.removeprefix("--")
+        for flag in _parser()._option_string_actions
+        if flag.startswith("--")
+    }
+    assert {line.split(" ")[0] for line in EVERY_KEY.splitlines()} == flags - NO_SETTINGS
+
+
+def test_flags_win(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    file.write_text(EVERY_KEY)
+    config = configured(
+        monkeypatch, "--drain", "1", "--config", str(file), "--listen", "b:1", "--listen", "b:2"
+    )
+    assert config.drain == 1
+    assert config.listen == (("b", 1), ("b", 2))
+    assert config.limits.legs_per_key == 4
+
+
+def test_an_empty_file_changes_nothing(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    file.write_text("# nothing\n")
+    assert configured(monkeypatch, "--config", str(file)) == configured(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\ndrains = 1", "{file}:2: drains: there is no such key; drain perhaps?"),
+        ("x = 1", "{file}:1: x: there is no such key"),
+        ("config = 'other'", "{file}:1: config: there is no such key"),
+        ("\n[limits]\ndrain = 1", "{file}:2: limits: there is no such key"),
+        ("limits.drain = 1", "{file}:1: limits: there is no such key"),
+        ("#\n#\ndrain = 'soon'", "{file}:3: drain: 'soon': give SECONDS"),
+        ("drain = -1", "{file}:1: drain: '-1': give SECONDS"),
+        ("drain = [1]", "{file}:1: drain: give a text or a number"),
+        ("drain = true", "{file}:1: drain: give a text or a number"),
+        ("'listen' = ['2222']", "{file}:1: listen: '2222' is no address"),
+        ("listen = [['a:1']]", "{file}:1: listen: give a text or a number, or a list of them"),
+        ("gateway-ports = 'perhaps'", "{file}:1: gateway-ports: 'perhaps': give no, yes, client"),
+        ("ciphers = 'none'", "{file}:1: ciphers: unknown cipher 'none'"),
+        ("max-startups = '9:9'", "{file}:1: max-startups: '9:9': give begin:rate:full"),
+        ("max-startups = '9:9:8'", "{file}:1: max-startups: '9:9:8': 1 <= begin <= full"),
+        ("legs-per-key = 0", "{file}:1: legs-per-key: '0': give NUMBER"),
+        ("waiting-per-leg = 0", "{file}:1: waiting-per-leg: '0': give SIZE"),
+        ("waiting-per-leg = '1X'", "{file}:1: waiting-per-leg: '1X': give a size"),
+        ("verbose = 'much'", "{file}:1: verbose: give how often"),
+        ("drain = 1\ndrain = 2", "{file}:2: Cannot overwrite a value"),
+        ("drain = 1\nlisten = [", "{file}:2: Invalid value"),
+        ("drain =\n", "{file}:1: Invalid value"),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_and_key(
+    file: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    file.write_text(text)
+    with pytest.raises(SystemExit) as caught:
+        server.main(["--config", str(file)])
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"relay-server: {words.format(file=file)}")
+    assert err.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_read(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content, problem in ((None, "No such file or directory"), (b"\xff", "not UTF-8")):
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(SystemExit):
+            server.main(["--config", str(file)])
+        assert f"{file}: {problem}" in capsys.readouterr().err
+
+
+def test_what_can_change_at_run_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = configured(monkeypatch, "--listen", "b:1", "--legs-per-key", "7")
+    after = configured(monkeypatch, "--listen", "b:2", "--legs-per-key", "8", "--drain", "1")
+    assert changes(before, after) == [
+        ("listen", "(('b', 1),)", "(('b', 2),)", False),
+        ("drain", "10.0", "1.0", True),
+        ("legs_per_key", "7", "8", True),
+    ]
+    assert not changes(after, after)

@@ -1,0 +1,226 @@
+"""Staying connected, on trio's virtual clock: hours of it in no time, and no connection is real."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from relay.errors import (
+    FileError,
+    HostKeyRefused,
+    LegLost,
+    ProtocolViolation,
+    Refused,
+    RelayError,
+    Replaced,
+)
+from relay.log import EventLog
+from relay.policy.backoff import SLOW
+from relay.ssh.supervise import Supervisor, duration
+
+Up = Callable[[], None]
+
+AWAY = LegLost("cannot connect to b:22: Connection refused")
+NO_KEY = Refused("me@b:22: Permission denied (publickey)")
+
+
+@pytest.fixture
+def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The sentences that were logged so far."""
+    logger = logging.getLogger("relay.test")
+    logger.setLevel(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def supervisor(**options: Any) -> Supervisor:
+    settings: dict[str, Any] = {"once": False, "keep_trying": True, "random": lambda: 1.0}
+    return Supervisor("b:22", EventLog("test"), **settings | options)
+
+
+def run(main: Callable[[], Awaitable[None]], hours: float = 24.0) -> None:
+    """Run for so long at most, of the virtual clock's time."""
+
+    async def bounded() -> None:
+        with trio.move_on_after(hours * 3600):
+            await main()
+
+    trio.run(bounded, clock=MockClock(autojump_threshold=0))
+
+
+class Server:
+    """What each attempt meets: how long the connection holds (0: it never comes up), and how it
+    ends. When there is no more, the attempt returns."""
+
+    def __init__(self, *meetings: tuple[float, Exception]) -> None:
+        self.meetings = list(meetings)
+        self.tried_at: list[float] = []
+        self._began: float | None = None
+
+    async def attempt(self, up: Up) -> None:
+        now = anyio.current_time()
+        self._began = now if self._began is None else self._began
+        self.tried_at.append(now - self._began)
+        if not self.meetings:
+            up()
+            return
+        holds, error = self.meetings.pop(0)
+        if holds:
+            up()
+            await anyio.sleep(holds)
+        raise error
+
+
+def test_a_server_that_is_away_is_tried_ever_more_rarely() -> None:
+    server = Server(*[(0, AWAY)] * 9)
+    run(lambda: supervisor().run(server.attempt))
+    assert server.tried_at == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 61.5, 91.5, 121.5]
+
+
+def test_a_connection_that_held_begins_anew() -> None:
+    server = Server((0, AWAY), (0, AWAY), (10, AWAY), (0, AWAY))
+    run(lambda: supervisor().run(server.attempt))
+    assert server.tried_at == [0, 0.5, 1.5, 12, 13]
+
+
+def test_a_connection_that_did_not_hold_does_not() -> None:
+    server = Server(*[(9.9, AWAY)] * 4)
+    run(lambda: supervisor().run(server.attempt))
+    waits = [b - a - 9.9 for a, b in zip(server.tried_at, server.tried_at[1:], strict=False)]
+    assert waits == pytest.approx([0.5, 1, 2, 4])
+
+
+@pytest.mark.parametrize(
+    "error", [AWAY, ProtocolViolation("a packet of 0 bytes"), OSError(24, "Too many open files")]
+)
+def test_what_passes_is_tried_again_even_where_refusals_are_not(error: Exception) -> None:
+    server = Server((0, error), (20, error))
+    run(lambda: supervisor(keep_trying=False).run(server.attempt))
+    assert server.tried_at == [0, 0.5, 21]
+
+
+LASTING = [
+    NO_KEY,
+    HostKeyRefused("the host key of b has changed"),
+    RelayError("no cipher in common"),
+    Replaced("another program with the same key has taken over"),
+]
+
+
+@pytest.mark.parametrize("error", LASTING)
+@pytest.mark.parametrize("held", [0, 60])
+def test_a_lasting_refusal_is_tried_slowly(error: RelayError, held: float) -> None:
+    server = Server((held, error), (0, error))
+    run(lambda: supervisor().run(server.attempt))
+    assert server.tried_at == [0, held + SLOW, held + 2 * SLOW]
+
+
+@pytest.mark.parametrize("error", LASTING)
+@pytest.mark.parametrize("held", [0, 60])
+def test_a_lasting_refusal_ends_who_does_not_keep_trying(error: RelayError, held: float) -> None:
+    server = Server((held, error))
+    with pytest.raises(type(error), match=str(error)[:10]):
+        run(lambda: supervisor(keep_trying=False).run(server.attempt))
+    assert server.tried_at == [0]
+
+
+@pytest.mark.parametrize("error", [AWAY, NO_KEY, FileError("key", "gone")])
+@pytest.mark.parametrize("held", [0, 60])
+def test_once_is_once(error: RelayError, held: float) -> None:
+    server = Server((held, error))
+    with pytest.raises(type(error)):
+        run(lambda: supervisor(once=True).run(server.attempt))
+    assert server.tried_at == [0]
+
+
+def test_what_is_wrong_here_ends_the_first_try_and_no_later_one() -> None:
+    missing = FileError("key", "No such file or directory")
+    with pytest.raises(FileError):
+        run(lambda: supervisor().run(Server((0, missing)).attempt))
+    server = Server((20, AWAY), (0, missing))
+    run(lambda: supervisor().run(server.attempt))
+    assert server.tried_at == [0, 20.5, 20.5 + SLOW]
+
+
+def test_patience_is_for_the_first_connection_only() -> None:
+    server = Server(*[(0, AWAY)] * 9)
+    with pytest.raises(LegLost):
+        run(lambda: supervisor(patience=15).run(server.attempt))
+    assert server.tried_at == [0, 0.5, 1.5, 3.5, 7.5]
+    server = Server((60, AWAY), *[(0, AWAY)] * 9)
+    run(lambda: supervisor(patience=15).run(server.attempt))
+    assert not server.meetings
+
+
+def test_without_patience_there_is_one_try() -> None:
+    with pytest.raises(LegLost):
+        run(lambda: supervisor(patience=0).run(Server((0, AWAY)).attempt))
+
+
+def test_a_mistake_of_ours_is_not_tried_again() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: supervisor().run(Server((0, ZeroDivisionError())).attempt))
+
+
+# -- what it says
+
+
+def test_one_line_when_it_is_lost_and_one_when_it_is_back(
+    events: Callable[[], list[str]],
+) -> None:
+    run(lambda: supervisor().run(Server((3600, LegLost("no answer")), (0, AWAY)).attempt))
+    assert events() == [
+        "lost b:22: no answer; trying again in 0.5 s",
+        "cannot connect to b:22: Connection refused; trying again in 1.0 s",
+        "connected to b:22 again, after 1.5 s",
+    ]
+
+
+def test_the_first_connection_is_the_programs_to_tell(events: Callable[[], list[str]]) -> None:
+    run(lambda: supervisor().run(Server((0, AWAY)).attempt))
+    assert len(events()) == 1
+
+
+def test_the_server_is_named_once_in_a_line(events: Callable[[], list[str]]) -> None:
+    run(lambda: supervisor().run(Server((60, LegLost("b:22: no answer"))).attempt))
+    assert events()[0].startswith("lost b:22: no answer;")
+
+
+def test_a_long_absence_is_no_flood(events: Callable[[], list[str]]) -> None:
+    server = Server(*[(0, AWAY)] * 100_000)
+    run(lambda: supervisor().run(server.attempt), hours=24)
+    assert len(server.tried_at) > 2800
+    assert len(events()) < 30
+
+
+def test_a_connection_that_comes_and_goes_is_no_flood(events: Callable[[], list[str]]) -> None:
+    server = Server(*[(1, LegLost("closed"))] * 100_000)
+    run(lambda: supervisor().run(server.attempt), hours=24)
+    assert len(server.tried_at) > 2700
+    # Each loss that is said has its return.
+    assert 2 < len(events()) < 60
+    assert sum("lost" in line for line in events()) - sum("again, after" in e for e in events()) < 2
+
+
+def test_the_line_for_machines_has_the_reason_and_the_delay(
+    caplog: pytest.LogCaptureFixture, events: Callable[[], list[str]]
+) -> None:
+    run(lambda: supervisor().run(Server((60, LegLost("no answer"))).attempt))
+    record = caplog.records[0]
+    assert record.event == "leg lost"  # type: ignore[attr-defined]
+    fields = record.fields  # type: ignore[attr-defined]
+    assert json.dumps(fields) == '{"where": "b:22", "reason": "no answer", "delay": "0.5 s"}'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (9.9, "9.9 s"), (15, "15 s"), (240, "4 min"), (86400, "24 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
