@@ -199,7 +199,7 @@ def test_not_one_wrong_byte_is_delivered(
         hostile.tamper = strike(3)
 
         def send() -> None:
-            with suppress(ConnectionResetError, BrokenPipeError):
+            with suppress(OSError):  # Reset, or gone already.
                 sender.sendall(sent)
                 sender.shutdown(socket.SHUT_WR)
 
