@@ -28,9 +28,11 @@ class AgentConfig:
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """`--endpoint`: an SSH server of the agent's own, published as `name:22`."""
+    """`--endpoint`: an SSH server of the agent's own, published as `name:port`."""
 
     name: str
+    port: int
+    """Where its sessions are looked for; with an sshd as B it is a port that opens there."""
     state_dir: Path
     """Where its host key and its `authorized_keys` are."""
     allow: tuple[Permit, ...] = (Permit("localhost", None), Permit("127.0.0.1", None))

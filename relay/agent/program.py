@@ -11,7 +11,6 @@ import anyio
 
 from relay.agent.config import AgentConfig
 from relay.agent.dynamic import SocksExit
-from relay.agent.session import PORT as SESSION_PORT
 from relay.agent.session import SessionEndpoint
 from relay.errors import LegLost, Refused, UsageError
 from relay.log import EventLog
@@ -173,16 +172,17 @@ class Agent:
     async def publish_endpoint(self, endpoint: SessionEndpoint) -> None:
         """Publish the agent's own SSH server. Raises `Refused`."""
         name = endpoint.config.name
-        if await self._leg.publish(name, SESSION_PORT) is None:
+        port = endpoint.config.port
+        if await self._leg.publish(name, port) is None:
             raise Refused(
-                f"{name}:{SESSION_PORT}: refused by the server: it is held by another key, or this "
+                f"{name}:{port}: refused by the server: it is held by another key, or this "
                 "key may not publish it"
             )
-        self._publisher.published(format_address(name, SESSION_PORT), "sessions end to end,")
+        self._publisher.published(format_address(name, port), "sessions end to end,")
 
     def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
         endpoint = self._endpoint
-        if endpoint is not None and (host, port) == (endpoint.config.name, SESSION_PORT):
+        if endpoint is not None and (host, port) == (endpoint.config.name, endpoint.config.port):
             return endpoint.stream(self._leg, format_address(origin_host, origin_port))
         target = self._targets.get((host, port))
         if target is None:

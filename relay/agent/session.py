@@ -16,21 +16,18 @@ from relay.agent.config import EndpointConfig
 from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
-from relay.ssh.config import GatewayPorts
+from relay.ssh.config import DEFAULT_PORT, GatewayPorts
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.handler import OpenRefused
 from relay.ssh.hostkeys import HostKey, fingerprint, load_or_create_host_key
 from relay.ssh.keyfile import KeyFile
-from relay.ssh.known_hosts import line_for
+from relay.ssh.known_hosts import host_name, line_for
 from relay.ssh.leg import Leg
 from relay.ssh.listener import Listener
 from relay.ssh.local import dial
 from relay.ssh.nested import NestedStream
 from relay.ssh.server import ServerLeg, server_options
 from relay.wire.numbers import OpenFailure
-
-PORT: Final = 22
-"""Where a session is looked for without `-p`: A names only the host."""
 
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
 
@@ -59,9 +56,14 @@ class SessionEndpoint:
             name=self.config.name, fingerprint=fingerprint(key),
         )  # fmt: skip
         if created:
+            # The name alone is what HostKeyAlias has, which an sshd as B needs.
+            name, port = self.config.name, self.config.port
+            line = line_for(name, DEFAULT_PORT, key)
+            if port != DEFAULT_PORT:
+                line = f"{host_name(name, port)},{line}"
             self.log.info(
                 "host key made", "{name}: the line for known_hosts on the other side: {line}",
-                name=self.config.name, line=line_for(self.config.name, PORT, key),
+                name=name, line=line,
             )  # fmt: skip
         return key
 

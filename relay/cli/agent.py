@@ -24,9 +24,10 @@ from relay.cli.options import (
 from relay.cli.run import run_program
 from relay.errors import LocalError, UsageError
 from relay.policy import ssh_keywords as keywords
-from relay.policy.forward import Forward
+from relay.policy.forward import Forward, parse_port
 from relay.policy.grants import parse_permitopen
 from relay.policy.services import SHARE_MARK, is_address, unmarked, validate_name
+from relay.ssh.config import DEFAULT_PORT
 
 PROGRAM: Final = "relay-agent"
 
@@ -74,9 +75,9 @@ def _parser() -> CommandLine:
     group = parser.add_argument_group("end to end, without trust in the server")
     group.add_argument(
         "--endpoint",
-        metavar="NAME",
+        metavar="NAME[:PORT]",
         help="serve SSH sessions as NAME (ssh -J server NAME), inside this program: "
-        "no shell, only forwards",
+        "no shell, only forwards; with an sshd as server, PORT opens there (default 22)",
     )
     group.add_argument(
         "--state-dir",
@@ -140,14 +141,19 @@ def _endpoint(arguments: argparse.Namespace) -> EndpointConfig | None:
         if arguments.allow or arguments.allow_reverse:
             raise UsageError("--allow and --allow-reverse are for sessions: they need --endpoint")
         return None
-    if is_address(arguments.endpoint):
-        raise UsageError(f"--endpoint {arguments.endpoint}: a name, not an address, such as gpu1")
+    name, colon, text = arguments.endpoint.partition(":")
+    port = parse_port(text) if colon else DEFAULT_PORT
+    if is_address(name) or not port:
+        raise UsageError(
+            f"--endpoint {arguments.endpoint}: a name, not an address, with or without a port, "
+            "such as gpu1 or gpu1:2200"
+        )
     try:
-        validate_name(arguments.endpoint)
+        validate_name(name)
         allow = tuple(permit for text in arguments.allow for permit in parse_permitopen(text))
     except LocalError as error:
         raise UsageError(str(error)) from None
-    endpoint = EndpointConfig(arguments.endpoint, arguments.state_dir)
+    endpoint = EndpointConfig(name, port, arguments.state_dir)
     endpoint = replace(endpoint, reverse=arguments.allow_reverse)
     return replace(endpoint, allow=allow) if allow else endpoint
 

@@ -75,14 +75,20 @@ def another_site(site: Site, name: str) -> Site:
 
 
 def endpoint(
-    site: Site, b: Server, *options: str | Path, key: str = "agent", state: str = "gpu1"
+    site: Site,
+    b: Server,
+    *options: str | Path,
+    key: str = "agent",
+    state: str = "gpu1",
+    port: int = 22,
 ) -> Process:
     """`relay-agent --endpoint gpu1`"""
+    name = "gpu1" if port == 22 else f"gpu1:{port}"
     process = site.ours(
-        "relay-agent", *site.leg(b, key), "--endpoint", "gpu1",
+        "relay-agent", *site.leg(b, key), "--endpoint", name,
         "--state-dir", site.folder / state, *options, f"{site.user}@127.0.0.1",
     )  # fmt: skip
-    process.wait_for("gpu1:22 -> sessions end to end, published")
+    process.wait_for(f"gpu1:{port} -> sessions end to end, published")
     return process
 
 
@@ -104,9 +110,11 @@ def trust(site: Site, agent: Process) -> None:
 
 def agent_itself(site: Site, b: Server, *options: str) -> tuple[Process, int]:
     admit(site, "client")
-    agent = endpoint(site, b, *options)
+    # An sshd opens the port, and knows nothing of names.
+    port = 22 if b.process.name == "relay-server" else free_port()
+    agent = endpoint(site, b, *options, port=port)
     trust(site, agent)
-    return agent, 22
+    return agent, port
 
 
 def sshd_by(publisher: str) -> Any:

@@ -104,6 +104,7 @@ def check(chain: Chain) -> None:
         ("relay-server", "endpoint"),
         ("relay-server", "sshd by relay-agent"),
         ("relay-server", "sshd by ssh"),
+        ("sshd", "endpoint"),
         ("sshd", "sshd by relay-agent"),
         ("sshd", "sshd by ssh"),
     ],

@@ -64,7 +64,7 @@ class Far:
         (folder / "authorized_keys").write_bytes(KEY.export_public_key())
         self.log = log
         self.key_file = KeyFile(folder / "authorized_keys", log)
-        self.sessions = SessionEndpoint(EndpointConfig("gpu1", folder), log)
+        self.sessions = SessionEndpoint(EndpointConfig("gpu1", 22, folder), log)
         self.options = server_options([KEY], ())
         self.legs: list[ServerLeg] = []
         self.streams: list[NestedStream] = []
