@@ -43,7 +43,11 @@ GRANT_SIZE: Final = ENDPOINT_WINDOW // 4
 that the peer never waits for it."""
 
 _RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: close() sends RST."""
+"""SO_LINGER on, zero seconds: close() sends RST. So does the kernel when it closes the sockets of a
+process that was killed, and a stream that was cut so is not taken for whole either."""
+
+_FINISH: Final = struct.pack("ii", 0, 0)
+"""SO_LINGER off: close() sends what is left and then FIN."""
 
 
 class Endpoint(ChannelHandler):
@@ -132,6 +136,7 @@ class Endpoint(ChannelHandler):
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._sock = sock
         self._watch.add(sock, self._reset)
 
@@ -343,8 +348,8 @@ class Endpoint(ChannelHandler):
         if self._writing:
             self._loop.remove_writer(sock)
         self._reading = self._writing = False
-        if reset and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if not reset and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FINISH)
         sock.close()
 
     def _report(self, reason: str) -> None:

@@ -111,7 +111,8 @@ def trust(site: Site, agent: Process) -> None:
 def agent_itself(site: Site, b: Server, *options: str) -> tuple[Process, int]:
     admit(site, "client")
     # An sshd opens the port, and knows nothing of names.
-    port = 22 if b.process.name == "relay-server" else free_port()
+    by_port = b.process is not None and b.process.name == "sshd"
+    port = free_port() if by_port else 22
     agent = endpoint(site, b, *options, port=port)
     trust(site, agent)
     return agent, port
