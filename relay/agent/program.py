@@ -18,7 +18,7 @@ from relay.policy.backoff import SLOW, Backoff
 from relay.policy.forward import Forward, format_address
 from relay.policy.grants import Permit
 from relay.ssh.client import ClientLeg, connect, explain
-from relay.ssh.endpoint import Endpoint
+from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
 from relay.ssh.local import dial, dial_unix
 from relay.ssh.supervise import Supervisor
@@ -197,17 +197,12 @@ class Agent:
             service=service, origin=origin, target=forward.target,
         )  # fmt: skip
 
-        def ended(endpoint: Endpoint, reason: str) -> None:
-            level = self._log.warning if reason.startswith("refused") else self._log.debug
-            level(
-                "stream closed",
-                "{service}: stream from {origin} to {target} closed, {received} bytes in, "
-                "{sent} bytes out{why}",
-                service=service, origin=origin, target=forward.target,
-                received=endpoint.received_bytes, sent=endpoint.sent_bytes,
-                why=f": {reason}" if reason else "",
-            )  # fmt: skip
-
+        ended = log_end(
+            self._log,
+            "{service}: stream from {origin} to {target} closed, {received} bytes in, "
+            "{sent} bytes out{why}",
+            service=service, origin=origin, target=forward.target,
+        )  # fmt: skip
         joint = Endpoint(self._leg, ended)
         joint.serve(dial_target)
         return joint

@@ -17,9 +17,9 @@ from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
 from relay.ssh.config import DEFAULT_PORT, GatewayPorts
-from relay.ssh.endpoint import Endpoint
+from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
-from relay.ssh.hostkeys import HostKey, fingerprint, load_or_create_host_key
+from relay.ssh.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.known_hosts import host_name, line_for
 from relay.ssh.leg import Leg
@@ -28,8 +28,6 @@ from relay.ssh.local import dial
 from relay.ssh.nested import NestedStream
 from relay.ssh.server import ServerLeg, server_options
 from relay.wire.numbers import OpenFailure
-
-HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
 
 THIS_MACHINE: Final = "127.0.0.1"
 """Where a session comes from, for `from=`: B's word for it is not to be trusted, and an sshd behind
@@ -119,15 +117,8 @@ class SessionEndpoint:
             )  # fmt: skip
             raise OpenRefused(OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}")
 
-        def ended(endpoint: Endpoint, reason: str) -> None:
-            level = self.log.warning if reason.startswith("refused") else self.log.debug
-            level(
-                "stream closed", "{target}: closed, {received} bytes in, {sent} bytes out{why}",
-                target=target, received=endpoint.received_bytes, sent=endpoint.sent_bytes,
-                why=f": {reason}" if reason else "",
-            )  # fmt: skip
-
-        endpoint = Endpoint(leg, ended)
+        text = "{target}: closed, {received} bytes in, {sent} bytes out{why}"
+        endpoint = Endpoint(leg, log_end(self.log, text, target=target))
         endpoint.serve(lambda: dial(host, port))
         return endpoint
 

@@ -11,7 +11,7 @@ from relay.connect.gate import Gate
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint
+from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.local import Acceptor, name_of
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import OpenFailure
@@ -22,6 +22,11 @@ NEGOTIATION_TIMEOUT: Final = 30.0
 
 NEGOTIATION_SIZE: Final = 1024
 """Bytes looked at at once: more than the longest request (RFC 1928 §4)."""
+
+STREAM_CLOSED: Final = (
+    "{listening} -> {target}: stream closed, {sent} bytes there, {received} back{why}"
+)
+"""What is said of a stream through a local port, whoever named its target."""
 
 
 class DynamicForward:
@@ -61,16 +66,7 @@ class DynamicForward:
     def _open(self, leg: ClientLeg, client: Negotiation, request: Request) -> None:
         target = format_address(request.host, request.port)
 
-        def ended(endpoint: Endpoint, reason: str) -> None:
-            level = self._log.warning if reason.startswith("refused") else self._log.debug
-            level(
-                "stream closed",
-                "{listening} -> {target}: stream closed, {sent} bytes there, {received} back{why}",
-                listening=self._name, target=target,
-                sent=endpoint.sent_bytes, received=endpoint.received_bytes,
-                why=f": {reason}" if reason else "",
-            )  # fmt: skip
-
+        ended = log_end(self._log, STREAM_CLOSED, listening=self._name, target=target)
         fields = tcpip_fields(request.host, request.port, *client.origin)
         SocksEndpoint(leg, client, ended).open(client.sock, b"direct-tcpip", fields)
 

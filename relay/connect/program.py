@@ -13,14 +13,14 @@ from contextlib import ExitStack
 import anyio
 
 from relay.connect.config import ConnectConfig
-from relay.connect.dynamic import DynamicForward
+from relay.connect.dynamic import STREAM_CLOSED, DynamicForward
 from relay.connect.gate import Gate
 from relay.connect.stdio import run_stdio
 from relay.errors import AddressError, PeerError
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg, connect, explain
-from relay.ssh.endpoint import Endpoint
+from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.hostkeys import fingerprint
 from relay.ssh.local import (
     EVERY_ADDRESS,
@@ -181,22 +181,13 @@ class LocalForward:
         self._gate.enter(lambda leg: self._open(leg, sock, origin), sock.close)
 
     def _open(self, leg: ClientLeg, sock: socket.socket, origin: tuple[str, int]) -> None:
-        endpoint = Endpoint(leg, self._ended)
+        names = {"listening": self._name, "target": self._forward.target}
+        endpoint = Endpoint(leg, log_end(self._log, STREAM_CLOSED, **names))
         if path := self._forward.target_path:
             endpoint.open(sock, b"direct-streamlocal@openssh.com", streamlocal_fields(path))
         else:
             fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
             endpoint.open(sock, b"direct-tcpip", fields)
-
-    def _ended(self, endpoint: Endpoint, reason: str) -> None:
-        level = self._log.warning if reason.startswith("refused") else self._log.debug
-        level(
-            "stream closed",
-            "{listening} -> {target}: stream closed, {sent} bytes there, {received} back{why}",
-            listening=self._name, target=self._forward.target,
-            sent=endpoint.sent_bytes, received=endpoint.received_bytes,
-            why=f": {reason}" if reason else "",
-        )  # fmt: skip
 
     def close(self) -> None:
         """Accept no more."""

@@ -30,12 +30,13 @@ async def run_stdio(leg: ClientLeg, host: str, port: int) -> None:
     over = anyio.Event()
     reasons: list[str] = []
 
-    def ended(endpoint: Endpoint, reason: str) -> None:
+    def ended(_: Endpoint, reason: str) -> None:
         reasons.append(reason)
         over.set()
 
     fields = tcpip_fields(host, port, "127.0.0.1", 0)
-    Endpoint(leg, ended).open(theirs, b"direct-tcpip", fields)
+    endpoint = Endpoint(leg, ended)
+    endpoint.open(theirs, b"direct-tcpip", fields)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_in_thread, _copy_in, ours)
@@ -45,7 +46,7 @@ async def run_stdio(leg: ClientLeg, host: str, port: int) -> None:
             tasks.cancel_scope.cancel()
     finally:
         ours.close()
-    if reasons[0].startswith("refused"):
+    if endpoint.refused:
         raise Refused(f"{host}:{port}: {reasons[0]}")
     if reasons[0]:
         raise PeerError(f"{host}:{port}: {reasons[0]}")

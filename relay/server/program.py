@@ -17,6 +17,7 @@ from relay.server.config import ServerConfig
 from relay.server.relay import Relay
 from relay.server.systemd import Supervisor, inherited_sockets
 from relay.ssh.hostkeys import (
+    HOST_KEY_NAME,
     HostIdentity,
     HostKey,
     fingerprint,
@@ -25,8 +26,6 @@ from relay.ssh.hostkeys import (
     load_or_create_host_key,
 )
 from relay.ssh.local import Acceptor, listen, name_of
-
-HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
 
 REPORT_INTERVAL: Final = 60.0
 """Seconds between two lines about a limit that is hit again and again."""

@@ -29,6 +29,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from relay.errors import ProtocolViolation
+from relay.log import EventLog, Field
 from relay.policy.limits import ENDPOINT_WINDOW
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
@@ -59,6 +60,8 @@ class Endpoint(ChannelHandler):
         # Bytes from the channel to the socket, and from the socket to the channel.
         self.received_bytes = 0
         self.sent_bytes = 0
+        # The stream never came to be, because one side or the other said no.
+        self.refused = False
         self._ended: Callable[[Endpoint, str], None] | None = ended
         self._loop = asyncio.get_running_loop()
         self._watch = ResetWatch.of(self._loop)
@@ -97,7 +100,7 @@ class Endpoint(ChannelHandler):
     def failed(self, code: int, reason: str) -> None:
         if self.channel.receiving is not Half.OPENING:
             raise ProtocolViolation(f"a failure of channel {self.channel.local_id}, which is open")
-        self._end(f"refused: {reason}", reset=False)
+        self._refused(reason)
 
     def serve(self, dial: Callable[[], Awaitable[socket.socket]]) -> None:
         """Answer the peer's open, which is to be passed in next, by what `dial` comes to."""
@@ -112,7 +115,7 @@ class Endpoint(ChannelHandler):
         except OSError as error:
             reason = error.strerror or str(error)
             self.leg.send_payload(messages.open_failure(sender, OpenFailure.CONNECT_FAILED, reason))
-            self._end(f"refused: {reason}", reset=False)
+            self._refused(reason)
             return
         if self._ended is None:  # The leg was lost meanwhile.
             sock.close()
@@ -331,12 +334,13 @@ class Endpoint(ChannelHandler):
         self._drop_socket(reset=True)
         self._report("the connection to the relay was lost")
 
-    def _end(self, reason: str, *, reset: bool) -> None:
+    def _refused(self, reason: str) -> None:
         """The channel never came to be."""
+        self.refused = True
         if self.leg.alive:
             self.leg.remove_channel(self.channel.local_id)
-        self._drop_socket(reset=reset)
-        self._report(reason)
+        self._drop_socket(reset=False)
+        self._report(f"refused: {reason}")
 
     def _drop_socket(self, *, reset: bool) -> None:
         sock, self._sock = self._sock, None
@@ -356,3 +360,21 @@ class Endpoint(ChannelHandler):
         ended, self._ended = self._ended, None
         if ended is not None:
             ended(self, reason)
+
+
+def log_end(log: EventLog, text: str, **names: Field) -> Callable[[Endpoint, str], None]:
+    """An `ended` that logs `text`: a warning if the stream was refused, else for `-v`.
+
+    `text` is a template over `names` and over `received`, `sent` (bytes from and to the channel)
+    and `why`.
+    """
+
+    def ended(endpoint: Endpoint, reason: str) -> None:
+        level = log.warning if endpoint.refused else log.debug
+        level(
+            "stream closed", text, **names,
+            received=endpoint.received_bytes, sent=endpoint.sent_bytes,
+            why=f": {reason}" if reason else "",
+        )  # fmt: skip
+
+    return ended

@@ -23,6 +23,9 @@ from relay.errors import FileError
 HOST_KEY_TYPE: Final = "ssh-ed25519"
 """Small, fast, and known to every SSH client of the last ten years, dropbear included."""
 
+HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+"""Its file in a state folder: sshd's own name for it."""
+
 PRIVATE_MODE: Final = 0o600
 PUBLIC_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o700
