@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from importlib.util import find_spec
 from typing import Final
 
 import anyio
@@ -22,6 +23,11 @@ EXIT_FAILED: Final = 1
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+HAVE_UVLOOP: Final = find_spec("uvloop") is not None
+"""uvloop waits for sockets in C where asyncio does so in Python: an eighth more throughput and a
+tenth less CPU time for each small message. Not to be had on Windows; asyncio does the same there,
+slower."""
+
 
 def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log: EventLog) -> int:
     """Run `main_coroutine` on asyncio until it ends or a signal ends it; the exit code.
@@ -30,7 +36,10 @@ def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log
     that take too long, ends the process on the spot.
     """
     try:
-        anyio.run(_until_stopped, main_coroutine, log, backend="asyncio")
+        anyio.run(
+            _until_stopped, main_coroutine, log,
+            backend="asyncio", backend_options={"use_uvloop": HAVE_UVLOOP},
+        )  # fmt: skip
     except KeyboardInterrupt:  # before there was anything to stop
         return EXIT_OK
     except BaseException as error:
