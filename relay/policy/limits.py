@@ -21,7 +21,7 @@ RELEASE_BELOW: Final = 256 * KIB
 WAITING_PER_LEG: Final = 64 * MIB
 """Bytes that may wait for one leg before the legs that feed it are read no further, which stops
 everybody on those. Windows are held back long before (`RELEASE_BELOW`), so this much can
-only have been under way when a leg stopped reading: sixteen full windows of ours."""
+only have been under way when a leg stopped reading."""
 
 STALL_TIMEOUT: Final = 10.0
 """Seconds in which a full leg that others wait for must take `STALL_BYTES`, or it is closed: one
@@ -43,10 +43,6 @@ further. A leg with a thousand busy streams has a few thousand window adjustment
 
 FLUSH_SIZE: Final = 512 * KIB
 """Sealed bytes that are gathered before they are sent: one receive's worth leaves in one send."""
-
-ENDPOINT_WINDOW: Final = 4 * MIB
-"""The window that an endpoint announces. Measured on loopback: OpenSSH's 2 MiB leaves the three
-programs waiting for one another a tenth of the time."""
 
 NESTED_WINDOW: Final = 16 * MIB
 """The window of a channel that carries a session: what comes there is used at once, so it only has

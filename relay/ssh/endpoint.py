@@ -30,7 +30,6 @@ from typing import Final
 
 from relay.errors import ProtocolViolation
 from relay.log import EventLog, Field
-from relay.policy.limits import ENDPOINT_WINDOW
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.watch import ResetWatch
@@ -38,10 +37,7 @@ from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, data_size, frame_data
-
-GRANT_SIZE: Final = ENDPOINT_WINDOW // 4
-"""Bytes delivered before the window is opened again: rarely enough to cost nothing, early enough
-that the peer never waits for it."""
+from relay.wire.window import START, ReceiveWindow
 
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: close() sends RST. So does the kernel when it closes the sockets of a
@@ -70,10 +66,11 @@ class Endpoint(ChannelHandler):
         self._writing = False
         # What came and the socket has not taken; its bytes are within the channel's window.
         self._pending: deque[memoryview] = deque()
-        # Delivered bytes that the peer has not been told of by a WINDOW_ADJUST.
+        # Of the received bytes, those that the socket has taken.
         self._delivered = 0
+        self._window = ReceiveWindow(leg.flusher.windows)
         self.channel.local_id = leg.add_handler(self)
-        self.channel.receive_window = ENDPOINT_WINDOW
+        self.channel.receive_window = START
         self.channel.receive_packet = leg.max_data
 
     # -- how it begins
@@ -231,6 +228,8 @@ class Endpoint(ChannelHandler):
         if sock is None:
             return  # Our CLOSE is on its way.
         self.received_bytes += size
+        if self.received_bytes > self._window.next_mark:
+            self._window.reached(self._delivered, self._loop.time())
         data = view[start + DATA_OFFSET : start + DATA_OFFSET + size]
         sent = 0
         if not self._pending:
@@ -244,7 +243,7 @@ class Endpoint(ChannelHandler):
         if sent < size:
             self._pending.append(memoryview(bytes(data[sent:])))
             self._await_writable(sock)
-        self._grant(sent)
+        self._deliver(sent)
 
     def _await_writable(self, sock: socket.socket) -> None:
         if not self._writing:
@@ -266,18 +265,22 @@ class Endpoint(ChannelHandler):
                 pending[0] = pending[0][sent:]
             else:
                 pending.popleft()
-            self._grant(sent)
+            self._deliver(sent)
         self._writing = False
         self._loop.remove_writer(sock)
         self._delivered_all()
 
-    def _grant(self, size: int) -> None:
+    def _deliver(self, size: int) -> None:
+        """The socket has taken `size` bytes: open the window again when it is time."""
         self._delivered += size
         channel = self.channel
-        if self._delivered >= GRANT_SIZE and channel.receiving is Half.OPEN:
-            channel.granted(self._delivered)
-            self.leg.send_payload(messages.window_adjust(channel.remote_id, self._delivered))
-            self._delivered = 0
+        if self._delivered < self._window.next_opening or channel.receiving is not Half.OPEN:
+            return
+        announced = self.received_bytes + channel.receive_window
+        more = self._window.opened(self._delivered, announced, self._loop.time())
+        if more:
+            channel.granted(more)
+            self.leg.send_payload(messages.window_adjust(channel.remote_id, more))
 
     def eof(self) -> None:
         self.channel.received(Message.EOF)
@@ -358,6 +361,7 @@ class Endpoint(ChannelHandler):
 
     def _report(self, reason: str) -> None:
         ended, self._ended = self._ended, None
+        self.leg.flusher.windows.forget(self._window)
         if ended is not None:
             ended(self, reason)
 

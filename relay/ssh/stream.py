@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from relay.policy.limits import RECEIVE_BUFFER, SCRATCH, WAITING_PER_PROCESS
 from relay.wire.splice import Credit
+from relay.wire.window import Windows
 
 MAX_IOVECS: Final = 512
 """Buffers in one sendmsg. Linux takes 1,024 (IOV_MAX); half is as fast."""
@@ -77,6 +78,8 @@ class Flusher:
         self.waiting_limit = WAITING_PER_PROCESS
         # What the splices of all legs may have under way beyond their first credit.
         self.credit = Credit()
+        # What the windows of all endpoints share.
+        self.windows = Windows()
         # Where endpoints read what they send; free again after each flush.
         self.scratch = memoryview(bytearray(SCRATCH))
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from relay.policy.limits import ENDPOINT_WINDOW
+from relay.wire.window import ALONE
 from tests.programs.chain import PORT, Options, Site, start_chain
 from tests.programs.traffic import MIB, dial, exchange, together
 
@@ -33,7 +33,7 @@ def test_keys_change_under_load(site: Site, a: Options, b: Options, c: Options) 
     chain = start_chain(site, a_options=(*a, LOUD), b_options=(*b, LOUD), c_options=(*c, LOUD))
     together([partial(exchange, *chain.stream(), SIZE, seed=2 * n) for n in range(STREAMS)])
     # What the windows still let through while keys are being changed counts for nothing.
-    expected = 2 * STREAMS * SIZE // (LIMIT + 2 * STREAMS * ENDPOINT_WINDOW)
+    expected = 2 * STREAMS * SIZE // (LIMIT + 2 * STREAMS * ALONE)
     for program, limited in ((chain.a, a or b), (chain.c, c or b)):
         if limited:
             program.wait_for("Completed key exchange", count=1 + expected)
