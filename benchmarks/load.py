@@ -1,4 +1,7 @@
-"""The load at A: what a client of the chain does, timed. The other end is `service`."""
+"""The load at A on one stream: what a client of the chain does, timed. The other end is `service`.
+
+Of many streams at once: `crowd`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from benchmarks.errors import BrokenError
 
 STALL_SECONDS = 30
 """A stream on which nothing moves for so long is broken."""
+
+REQUEST = bytes(64)
+"""What is sent, and comes back, where messages are small."""
 
 
 def connect(port: int) -> socket.socket:
@@ -61,6 +67,31 @@ def echo(stream: socket.socket, data: bytes) -> bytes:
             break
         reply += part
     return reply
+
+
+def begin_echo(stream: socket.socket) -> None:
+    """From here on everything comes back; returns when the first bytes did."""
+    if echo(stream, REQUEST) != REQUEST:
+        raise BrokenError("the service does not echo")
+
+
+def round_trips(stream: socket.socket, count: int) -> list[float]:
+    """Seconds for each of so many requests and replies, one after the other, on an echoing
+    stream."""
+    clock, request, size = time.perf_counter, REQUEST, len(REQUEST)
+    reply = bytearray(size)
+    seconds = []
+    for _ in range(count):
+        start = clock()
+        stream.send(request)
+        received = stream.recv_into(reply)
+        while received < size:
+            more = stream.recv_into(reply, size - received)
+            if not more:
+                raise BrokenError("the stream ended within a reply")
+            received += more
+        seconds.append(clock() - start)
+    return seconds
 
 
 def _command(stream: socket.socket, line: bytes) -> None:

@@ -5,16 +5,20 @@
     "\\n"  (the clock starts)         N bytes
     "upload N\\n"                    "ready\\n"
     N bytes (the clock starts)      "N\\n" once all of them have arrived
-    "echo\\n"                        everything that follows, back
+    "echo\\n"                        everything that follows, back, a little at a time
 
 "ready" says that the stream stands from end to end, so that opening it is not part of the time.
-Sockets block and one big buffer is used over and over: this end must never be the bottleneck.
+
+This end must never be the bottleneck. Bulk has a thread for each stream, which blocks and uses one
+big buffer over and over. Echoes share one loop on epoll: fifty threads would wait for the
+interpreter's lock rather than for the chain, and ten thousand of them are no way to be idle.
 
 Run as a process: `python -m benchmarks.service` says `serving on HOST:PORT`.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 
@@ -26,20 +30,69 @@ _LONGEST_LINE = 64
 
 
 def main() -> None:
-    """Serve on an ephemeral port until killed; a thread for each stream."""
+    """Serve on an ephemeral port until killed."""
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         host, port = listener.getsockname()
         print(f"serving on {host}:{port}", flush=True)
+        Service(listener).run()
+
+
+class Service:
+    """The loop: accepts, reads first lines, echoes."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._epoll = select.epoll()
+        self._epoll.register(listener, select.EPOLLIN)
+        # Those whose first line has not come, and those that said "echo".
+        self._new: dict[int, socket.socket] = {}
+        self._echoing: dict[int, socket.socket] = {}
+
+    def run(self) -> None:
+        """Serve for ever."""
         while True:
-            stream, _ = listener.accept()
-            threading.Thread(target=_serve, args=(stream,), daemon=True).start()
+            for number, _ in self._epoll.poll():
+                if stream := self._echoing.get(number):
+                    self._echo(stream)
+                elif stream := self._new.pop(number, None):
+                    self._begin(stream)
+                else:
+                    self._accept()
 
-
-def _serve(stream: socket.socket) -> None:
-    with stream:
+    def _accept(self) -> None:
+        stream, _ = self._listener.accept()
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._new[stream.fileno()] = stream
+        self._epoll.register(stream, select.EPOLLIN)
+
+    def _begin(self, stream: socket.socket) -> None:
         try:
-            match read_line(stream).split():
+            words = read_line(stream).split()
+        except OSError:
+            words = []
+        if words == [b"echo"]:
+            self._echoing[stream.fileno()] = stream
+            return
+        self._epoll.unregister(stream)
+        threading.Thread(target=_serve, args=(stream, words), daemon=True).start()
+
+    def _echo(self, stream: socket.socket) -> None:
+        """Sockets block, but nobody sends a request before he has the last reply."""
+        try:
+            if data := stream.recv(CHUNK):
+                stream.send(data)
+                return
+        except OSError:
+            pass  # the client went away: its business
+        del self._echoing[stream.fileno()]
+        stream.close()
+
+
+def _serve(stream: socket.socket, words: list[bytes]) -> None:
+    """Bulk, in a thread."""
+    with stream:
+        try:
+            match words:
                 case [b"download", size]:
                     stream.sendall(READY)
                     if stream.recv(1):
@@ -47,21 +100,18 @@ def _serve(stream: socket.socket) -> None:
                 case [b"upload", size]:
                     stream.sendall(READY)
                     stream.sendall(b"%d\n" % receive(stream, int(size)))
-                case [b"echo"]:
-                    while data := stream.recv(CHUNK):
-                        stream.sendall(data)
         except OSError:
-            pass  # the client went away: its business
+            pass  # as above
 
 
 def read_line(stream: socket.socket) -> bytes:
-    """One line, byte by byte: what follows it stays in the socket."""
+    """One line, as far as it comes: what follows it stays in the socket."""
     line = b""
     while not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
-        byte = stream.recv(1)
-        if not byte:
+        waiting = stream.recv(_LONGEST_LINE, socket.MSG_PEEK)
+        if not waiting:
             break
-        line += byte
+        line += stream.recv(waiting.find(b"\n") + 1 or len(waiting))
     return line
 
 
