@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.chains import Builder, Chain, Site
+from benchmarks.chains import CHAINS, END_TO_END, LEFT_OUT_IF_QUICK, Builder, Chain, Lineup, Site
 from benchmarks.errors import BrokenError, MissingProgramError, StartError
 from benchmarks.processes import Process, python
 
@@ -26,6 +26,17 @@ class Settings:
     """Names of the chains to measure; empty: all."""
     end_to_end: bool = False
     """Measure the chains with sessions end to end instead."""
+
+    @property
+    def lineup(self) -> Lineup:
+        """The chains for a part that does not need chains of its own."""
+        return END_TO_END if self.end_to_end else CHAINS
+
+    def takes(self, name: str) -> bool:
+        """Is this chain to be measured?"""
+        if self.only:
+            return name in self.only
+        return not (self.quick and name in LEFT_OUT_IF_QUICK)
 
 
 @dataclass
@@ -75,7 +86,7 @@ class Context:
             cleanup.callback(service.stop)
             port = int(service.wait_for(r"^serving on .*:(\d+)$")[1])
             for name, build in builders.items():
-                if self.settings.only and name not in self.settings.only:
+                if not self.settings.takes(name):
                     continue
                 self.say(f"starting {name}")
                 home = folder / str(len(list(folder.iterdir())))

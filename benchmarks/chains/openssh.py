@@ -1,8 +1,13 @@
 """OpenSSH on all three machines: sshd on B, `ssh -R` on C, `ssh -L` on A. End to end: C has an
 sshd of its own, which `ssh -R` publishes, and A's session with it runs through B by `ssh -J`.
 
-At its best: the fastest cipher (or the default one, to show what most people have), no
-compression, no shell. ControlMaster would gain nothing: each leg is one session that stays.
+At its best: the fastest cipher (or the default one, to show what most people have) and no
+compression. ControlMaster would gain nothing: each leg is one connection that stays.
+
+Both clients run with `-N`, as in every manual and every unit file. Then sshd opens no session, and
+it is only for a session that sshd sets TCP_NODELAY on its side of the connection: many small
+messages at once wait for delayed acknowledgements. A second chain has a session with a command that
+does nothing on each leg; hardly anybody runs a tunnel so, but it shows what the code can do.
 """
 
 from __future__ import annotations
@@ -52,9 +57,13 @@ _SSH_OPTIONS = {
 }
 
 
-def with_cipher(cipher: str | None) -> Builder:
-    """Build the chain with this cipher; None: with OpenSSH's own choice."""
-    return partial(_build, cipher=cipher)
+_IDLE_COMMAND = ("sleep", "1000000")
+
+
+def with_cipher(cipher: str | None, *, session: bool = False) -> Builder:
+    """Build the chain with this cipher; None: with OpenSSH's own choice. `session`: without
+    `-N`."""
+    return partial(_build, cipher=cipher, session=session)
 
 
 def end_to_end_with_cipher(cipher: str | None) -> Builder:
@@ -62,19 +71,20 @@ def end_to_end_with_cipher(cipher: str | None) -> Builder:
     return partial(_build_end_to_end, cipher=cipher)
 
 
-def _build(site: Site, cipher: str | None) -> Chain:
+def _build(site: Site, cipher: str | None, session: bool) -> Chain:
     ssh, folder = _find("ssh"), site.folder
     host_key, client_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "client_key")
     b, b_port = _sshd(site, "b", host_key, client_key, cipher)
     known = keys.know_host(folder / "known_hosts", b_port, host_key)
     config = _ssh_config(site, client_key, known, cipher)
-    login = ["-F", str(config), "-p", str(b_port), "127.0.0.1"]
+    flags = ["-F", str(config), "-p", str(b_port)]
+    do = ["127.0.0.1", *_IDLE_COMMAND] if session else ["-N", "127.0.0.1"]
 
-    c = site.spawn("c", [ssh, "-N", "-R", f"0:127.0.0.1:{site.service_port}", *login])
+    c = site.spawn("c", [ssh, *flags, "-R", f"0:127.0.0.1:{site.service_port}", *do])
     published = c.wait_for(r"^Allocated port (\d+) for remote forward")[1]
     a_port = free_port()
     forward = f"127.0.0.1:{a_port}:127.0.0.1:{published}"
-    a = site.spawn("a", [ssh, "-N", "-L", forward, *login])
+    a = site.spawn("a", [ssh, *flags, "-L", forward, *do])
     return Chain(port=a_port, a=a, b=b, c=c, versions=_versions(ssh))
 
 
