@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--size", type=_positive, metavar="MIB", help=f"default {SIZE_MIB}")
     quick = f"{QUICK_ROUNDS} rounds of {QUICK_SIZE_MIB} MiB, to see the direction"
     parser.add_argument("--quick", action="store_true", help=quick)
-    names = list({**CHAINS, **END_TO_END})
+    names = list({**CHAINS.chains, **END_TO_END.chains})
     chains = "only this chain (repeatable): " + ", ".join(names)
     parser.add_argument("--chain", action="append", choices=names, metavar="NAME", help=chains)
     within = "sessions from A to C, of which B sees only ciphertext, against `ssh -J`"
