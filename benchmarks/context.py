@@ -77,8 +77,9 @@ class Context:
         print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def chains(self, builders: Mapping[str, Builder]) -> Iterator[Standing]:
-        """Start the service and these chains; at the end nothing is left of them."""
+    def chains(self, builders: Mapping[str, Builder], delay: float = 0.0) -> Iterator[Standing]:
+        """Start the service and these chains, with a way of so many seconds on each leg; at the
+        end nothing is left of them."""
         standing = Standing()
         with ExitStack() as cleanup:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="relay-bench-")))
@@ -91,7 +92,7 @@ class Context:
                 self.say(f"starting {name}")
                 home = folder / str(len(list(folder.iterdir())))
                 home.mkdir()
-                self._start(name, build, Site(home, port, cleanup), standing)
+                self._start(name, build, Site(home, port, cleanup, delay), standing)
             yield standing
 
     def _start(self, name: str, build: Builder, site: Site, standing: Standing) -> None:

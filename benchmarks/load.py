@@ -11,6 +11,7 @@ import time
 
 from benchmarks import service
 from benchmarks.errors import BrokenError
+from benchmarks.service import TOKEN, TOKEN_STAMP
 
 STALL_SECONDS = 30
 """A stream on which nothing moves for so long is broken."""
@@ -55,6 +56,50 @@ def upload(stream: socket.socket, size: int) -> float:
     if answer != b"%d\n" % size:
         raise BrokenError(f"of {size} bytes the service counted {answer!r}")
     return seconds
+
+
+def begin_download(stream: socket.socket, size: int) -> None:
+    """From here on bytes come."""
+    _command(stream, b"download %d\n" % size)
+    stream.sendall(b"\n")
+
+
+def steady_download(stream: socket.socket, size: int, warm_up: int) -> float:
+    """C→A: seconds from when `warm_up` bytes have come until `size` more have."""
+    begin_download(stream, warm_up + size)
+    received = service.receive(stream, warm_up)
+    start = time.perf_counter()
+    received += service.receive(stream, size)
+    seconds = time.perf_counter() - start
+    if received != warm_up + size:
+        raise BrokenError(f"{received} of {warm_up + size} bytes came through")
+    return seconds
+
+
+def steady_upload(stream: socket.socket, size: int, warm_up: int) -> float:
+    """A→C: the same, by the service's clock."""
+    _command(stream, b"upload %d %d\n" % (size, warm_up))
+    service.send(stream, warm_up + size)
+    answer = service.read_line(stream)
+    if not answer.endswith(b"\n"):
+        raise BrokenError(f"the service did not count all of {warm_up + size} bytes")
+    return float(answer)
+
+
+def token_delays(stream: socket.socket, count: int) -> list[float]:
+    """C→A: seconds that each of so many tokens was under way."""
+    _command(stream, b"tokens %d\n" % count)
+    buffer = memoryview(bytearray(TOKEN))
+    delays = []
+    for _ in range(count):
+        left = TOKEN
+        while left:
+            received = stream.recv_into(buffer[TOKEN - left :])
+            if not received:
+                raise BrokenError("the tokens ended early")
+            left -= received
+        delays.append((time.monotonic_ns() - TOKEN_STAMP.unpack_from(buffer)[0]) / 1e9)
+    return delays
 
 
 def echo(stream: socket.socket, data: bytes) -> bytes:

@@ -5,6 +5,9 @@
     "\\n"  (the clock starts)         N bytes
     "upload N\\n"                    "ready\\n"
     N bytes (the clock starts)      "N\\n" once all of them have arrived
+    "upload N W\\n"                  "ready\\n"
+    W bytes, N bytes                "S\\n": the seconds from the last of the W to that of the N
+    "tokens N\\n"                    "ready\\n", then N tokens, one every 20 ms
     "echo\\n"                        everything that follows, back, a little at a time
 
 "ready" says that the stream stands from end to end, so that opening it is not part of the time.
@@ -20,11 +23,18 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import threading
+import time
 
 READY = b"ready\n"
 CHUNK = 256 * 1024
 """Large enough that system calls do not count, small enough to stay in a core's cache."""
+
+TOKEN = 100
+TOKEN_SECONDS = 0.02
+TOKEN_STAMP = struct.Struct("@q")
+"""A token is so many bytes, of which the first are CLOCK_MONOTONIC in nanoseconds."""
 
 _LONGEST_LINE = 64
 
@@ -97,11 +107,35 @@ def _serve(stream: socket.socket, words: list[bytes]) -> None:
                     stream.sendall(READY)
                     if stream.recv(1):
                         send(stream, int(size))
+                case [b"tokens", count]:
+                    stream.sendall(READY)
+                    _send_tokens(stream, int(count))
+                case [b"upload", size, warm_up]:
+                    stream.sendall(READY)
+                    stream.sendall(_timed(stream, int(size), int(warm_up)))
                 case [b"upload", size]:
                     stream.sendall(READY)
                     stream.sendall(b"%d\n" % receive(stream, int(size)))
         except OSError:
             pass  # as above
+
+
+def _send_tokens(stream: socket.socket, count: int) -> None:
+    """At fixed times: one that is late does not delay the next."""
+    token, start = bytearray(TOKEN), time.monotonic()
+    for number in range(count):
+        time.sleep(max(start + number * TOKEN_SECONDS - time.monotonic(), 0))
+        TOKEN_STAMP.pack_into(token, 0, time.monotonic_ns())
+        stream.sendall(token)
+
+
+def _timed(stream: socket.socket, size: int, warm_up: int) -> bytes:
+    """The line with the seconds; nothing if bytes are missing."""
+    receive(stream, warm_up)
+    start = time.perf_counter()
+    if receive(stream, size) != size:
+        return b""
+    return b"%f\n" % (time.perf_counter() - start)
 
 
 def read_line(stream: socket.socket) -> bytes:

@@ -7,7 +7,8 @@ compression. ControlMaster would gain nothing: each leg is one connection that s
 Both clients run with `-N`, as in every manual and every unit file. Then sshd opens no session, and
 it is only for a session that sshd sets TCP_NODELAY on its side of the connection: many small
 messages at once wait for delayed acknowledgements. A second chain has a session with a command that
-does nothing on each leg; hardly anybody runs a tunnel so, but it shows what the code can do.
+does nothing on each leg; hardly anybody runs a tunnel so, but it shows what the code can do. (It
+has a terminal, so that the command ends with the session.)
 """
 
 from __future__ import annotations
@@ -75,10 +76,11 @@ def _build(site: Site, cipher: str | None, session: bool) -> Chain:
     ssh, folder = _find("ssh"), site.folder
     host_key, client_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "client_key")
     b, b_port = _sshd(site, "b", host_key, client_key, cipher)
+    b_port = site.leg_to(b_port)
     known = keys.know_host(folder / "known_hosts", b_port, host_key)
     config = _ssh_config(site, client_key, known, cipher)
     flags = ["-F", str(config), "-p", str(b_port)]
-    do = ["127.0.0.1", *_IDLE_COMMAND] if session else ["-N", "127.0.0.1"]
+    do = ["-tt", "127.0.0.1", *_IDLE_COMMAND] if session else ["-N", "127.0.0.1"]
 
     c = site.spawn("c", [ssh, *flags, "-R", f"0:127.0.0.1:{site.service_port}", *do])
     published = c.wait_for(r"^Allocated port (\d+) for remote forward")[1]
@@ -92,6 +94,7 @@ def _build_end_to_end(site: Site, cipher: str | None) -> Chain:
     ssh, folder = _find("ssh"), site.folder
     host_key, client_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "client_key")
     b, b_port = _sshd(site, "b", host_key, client_key, cipher)
+    b_port = site.leg_to(b_port)
     c_sshd, c_port = _sshd(site, "c-sshd", host_key, client_key, cipher)
     known = keys.know_host(folder / "known_hosts", b_port, host_key)
     config = _ssh_config(site, client_key, known, cipher)

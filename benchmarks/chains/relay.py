@@ -62,13 +62,13 @@ def _keys(site: Site) -> tuple[Path, Path]:
 
 
 def _server(site: Site, *admitted: Path) -> tuple[Process, int, Path]:
-    """B, its port, and a known_hosts that names it."""
+    """B, the port by which it is reached, and a known_hosts that names it."""
     state = site.folder / "state"
     state.mkdir()
     keys.authorize(state / "authorized_keys", *admitted)
     listen = ["--listen", "127.0.0.1:0", "--state-dir", str(state)]
     b = site.spawn("b", python("relay.cli.server", *listen))
-    port = int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
+    port = site.leg_to(int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1]))
     known = keys.know_host(site.folder / "known_hosts", port, state / "ssh_host_ed25519_key")
     return b, port, known
 

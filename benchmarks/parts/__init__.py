@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from benchmarks.context import Context
-from benchmarks.parts import latency, requests, streams, throughput
+from benchmarks.parts import fairness, latency, long_links, requests, streams, throughput
 from benchmarks.report import Result
 
 Part = Callable[[Context], Result]
@@ -15,4 +15,6 @@ PARTS: Mapping[str, Part] = {
     "latency": latency.run,
     "requests": requests.run,
     "streams": streams.run,
+    "fairness": fairness.run,
+    "long-links": long_links.run,
 }

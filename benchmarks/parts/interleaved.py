@@ -22,17 +22,21 @@ def interleaved(
     chains: Mapping[str, Builder],
     measure: Callable[[Chain], Samples],
     warm_up: Callable[[Chain], object],
+    *,
+    rounds: int | None = None,
+    delay: float = 0.0,
 ) -> Result:
     """Add to the result what `measure` finds on each chain, each round, and return it.
 
     `warm_up` comes before the first round: it grows the kernel's buffers and windows, and the
-    interpreters' caches.
+    interpreters' caches. `rounds` are those of the command line unless given. `delay` is the way
+    of each leg, in seconds.
     """
-    with context.chains(chains) as standing:
+    rounds = context.settings.rounds if rounds is None else rounds
+    with context.chains(chains, delay) as standing:
         result.notes += standing.notes
         for name in standing.chains:
             _visit(standing, name, warm_up)
-        rounds = context.settings.rounds
         for turn in range(rounds):
             for name in rotated(list(standing.chains), turn):
                 samples = _visit(standing, name, measure)
