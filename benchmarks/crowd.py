@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.errors import BrokenError
-from benchmarks.load import REQUEST, STALL_SECONDS, begin_echo
+from benchmarks.load import ECHO, REQUEST, STALL_SECONDS, begin_echo, receive_reply
 
 Connect = Callable[[], socket.socket]
 
@@ -40,7 +40,7 @@ def _exchange(members: dict[int, socket.socket], seconds: float) -> float:
     while under_way:
         going_on = time.perf_counter() < deadline
         for number in ready.wait():
-            _take_reply(members[number])
+            receive_reply(members[number])
             replies += 1
             if going_on:
                 members[number].send(REQUEST)
@@ -57,12 +57,12 @@ def streams_per_second(connect: Connect, count: int, at_once: int) -> float:
         while left or members:
             while left and len(members) < at_once:
                 member = connect()
-                member.send(b"echo\n" + REQUEST)
+                member.send(ECHO + REQUEST)
                 members[member.fileno()] = member
                 ready.add(member)
                 left -= 1
             for number in ready.wait():
-                _take_reply(members[number])
+                receive_reply(members[number])
                 members.pop(number).close()  # which also takes it out of `ready`
     finally:
         for member in members.values():
@@ -85,13 +85,3 @@ class _Ready:
         if not events:
             raise BrokenError(f"nothing moved for {STALL_SECONDS} s")
         return [number for number, _ in events]
-
-
-def _take_reply(stream: socket.socket) -> None:
-    """A reply is so small that it comes in one piece or almost so: the rest is waited for."""
-    left = len(REQUEST)
-    while left:
-        part = stream.recv(left)
-        if not part:
-            raise BrokenError("the stream ended without a reply")
-        left -= len(part)

@@ -19,6 +19,9 @@ STALL_SECONDS = 30
 REQUEST = bytes(64)
 """What is sent, and comes back, where messages are small."""
 
+ECHO = b"echo\n"
+"""The first line of a stream on which everything comes back."""
+
 
 def connect(port: int) -> socket.socket:
     """Open a stream at A.
@@ -104,7 +107,7 @@ def token_delays(stream: socket.socket, count: int) -> list[float]:
 
 def echo(stream: socket.socket, data: bytes) -> bytes:
     """Send a little and receive as much."""
-    stream.sendall(b"echo\n" + data)
+    stream.sendall(ECHO + data)
     reply = b""
     while len(reply) < len(data):
         part = stream.recv(len(data) - len(reply))
@@ -118,6 +121,16 @@ def begin_echo(stream: socket.socket) -> None:
     """From here on everything comes back; returns when the first bytes did."""
     if echo(stream, REQUEST) != REQUEST:
         raise BrokenError("the service does not echo")
+
+
+def receive_reply(stream: socket.socket) -> None:
+    """A reply is so small that it comes in one piece or almost so: the rest is waited for."""
+    left = len(REQUEST)
+    while left:
+        part = stream.recv(left)
+        if not part:
+            raise BrokenError("the stream ended without a reply")
+        left -= len(part)
 
 
 def round_trips(stream: socket.socket, count: int) -> list[float]:

@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.chains import openssh, plain, relay, stock_asyncssh
-from benchmarks.chains.chain import Builder, Chain, Site
+from benchmarks.chains.chain import Builder, Chain, Hub, HubBuilder, Site
 
 __all__ = [
     "CHAINS",
     "END_TO_END",
+    "HUBS",
     "LEFT_OUT_IF_QUICK",
     "OPENSSH",
     "PLAIN",
     "RELAY",
     "Builder",
     "Chain",
+    "Hub",
+    "HubBuilder",
     "Lineup",
     "Site",
 ]
@@ -67,3 +70,6 @@ END_TO_END = Lineup(
     baselines=(OPENSSH_END_TO_END, RELAY),
 )
 """Those in which B switches nothing but ciphertext, and ours in which it opens what passes."""
+
+HUBS: Mapping[str, HubBuilder] = {RELAY: relay.hub, OPENSSH: openssh.hub}
+"""B alone."""

@@ -90,6 +90,21 @@ class Site:
         return int(line.wait_for(r"^delaying on .*:(\d+)$")[1])
 
 
+@dataclass(frozen=True)
+class Hub:
+    """B alone, for agents that are not part of a chain."""
+
+    start: Callable[[], Process]
+    """Starts it, again after it was stopped, and returns when it listens."""
+    port: int
+    user: str
+    agent_key: Path
+    service: str
+    """What agent number `{}` may publish."""
+
+
+HubBuilder = Callable[[Site], Hub]
+
 Builder = Callable[[Site], Chain]
 """Builds one chain. Raises `MissingProgramError` or `StartError`."""
 

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.chains import keys
-from benchmarks.chains.chain import Builder, Chain, Site, first_line, free_port
+from benchmarks.chains.chain import Builder, Chain, Hub, Site, first_line, free_port
 from benchmarks.errors import MissingProgramError
 from benchmarks.processes import Process
 
@@ -42,7 +42,7 @@ UsePAM no
 PidFile none
 Compression no
 LogLevel INFO
-{ciphers}
+{further}
 """
 
 _SSH_OPTIONS = {
@@ -112,6 +112,18 @@ def _build_end_to_end(site: Site, cipher: str | None) -> Chain:
     return Chain(port=a_port, a=a, b=b, c=c, versions=versions, beside_c=(c_sshd,))
 
 
+def hub(site: Site) -> Hub:
+    """B with limits for any number of agents."""
+    folder = site.folder
+    host_key, agent_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "agent_key")
+    port = free_port()
+
+    def start() -> Process:
+        return _start_sshd(site, "b", port, host_key, agent_key, "MaxStartups 100000")
+
+    return Hub(start, port, getpass.getuser(), agent_key, service="localhost:0")
+
+
 def _ssh_config(site: Site, client_key: Path, known: Path, cipher: str | None) -> Path:
     """In a file, and not in flags: `ssh -J` hands on only files to the ssh that it starts."""
     options = {
@@ -130,7 +142,15 @@ def _ssh_config(site: Site, client_key: Path, known: Path, cipher: str | None) -
 def _sshd(
     site: Site, name: str, host_key: Path, client_key: Path, cipher: str | None
 ) -> tuple[Process, int]:
-    sshd, port = _find("sshd"), free_port()
+    port = free_port()
+    ciphers = f"Ciphers {cipher}" if cipher else ""
+    return _start_sshd(site, name, port, host_key, client_key, ciphers), port
+
+
+def _start_sshd(
+    site: Site, name: str, port: int, host_key: Path, client_key: Path, further: str
+) -> Process:
+    sshd = _find("sshd")
     if os.geteuid() == 0:
         _SSHD_RUN.mkdir(mode=0o755, exist_ok=True)  # as the package's own service file does
     config = site.folder / f"{name}_config"
@@ -139,12 +159,12 @@ def _sshd(
             port=port,
             host_key=host_key,
             authorized=keys.authorize(site.folder / "authorized_keys", client_key),
-            ciphers=f"Ciphers {cipher}" if cipher else "",
+            further=further,
         )
     )
     process = site.spawn(name, [sshd, "-D", "-e", "-f", str(config)])
     process.wait_for(r"^Server listening on ")
-    return process, port
+    return process
 
 
 def _find(program: str) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from benchmarks.context import Context
-from benchmarks.parts import fairness, latency, long_links, requests, streams, throughput
+from benchmarks.parts import (
+    fairness,
+    idle,
+    latency,
+    legs,
+    long_links,
+    requests,
+    streams,
+    throughput,
+)
 from benchmarks.report import Result
 
 Part = Callable[[Context], Result]
@@ -17,4 +26,6 @@ PARTS: Mapping[str, Part] = {
     "streams": streams.run,
     "fairness": fairness.run,
     "long-links": long_links.run,
+    "idle": idle.run,
+    "legs": legs.run,
 }
