@@ -19,6 +19,9 @@ from benchmarks.report import Result
 
 Part = Callable[[Context], Result]
 
+CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs"})
+"""Parts that are not measured end to end."""
+
 PARTS: Mapping[str, Part] = {
     "throughput": throughput.run,
     "latency": latency.run,

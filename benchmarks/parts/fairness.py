@@ -19,11 +19,11 @@ from pathlib import Path
 from statistics import quantiles
 
 from benchmarks import load, service
-from benchmarks.chains import Chain
+from benchmarks.chains import OPENSSH, Chain
 from benchmarks.context import Context
 from benchmarks.parts.interleaved import Samples, counted, interleaved
 from benchmarks.processes import Process, python
-from benchmarks.report import Result
+from benchmarks.report import Bar, Result
 
 BULK_STREAMS = 4
 SECONDS, QUICK_SECONDS = 10, 3
@@ -32,7 +32,7 @@ ALONE_SHARE = 3
 WARM_UP_SECONDS = 0.7
 SETTLE_SECONDS = 0.3
 """After the bulk: what is under way is thrown away, and its streams are closed."""
-QUICK_ROUNDS = 2
+ROUNDS, QUICK_ROUNDS = 3, 2
 
 P50, P99 = "p50 beside bulk, ms", "p99 beside bulk, ms"
 ALONE, ADDED = "p99 alone, ms", "added to p99, ms"
@@ -40,17 +40,21 @@ BULK = "bulk meanwhile, MiB/s"
 
 MIB = 1 << 20
 
+BARS = [Bar(P99, most=0.2, against=OPENSSH)]
+
 
 def run(context: Context) -> Result:
     """Measure all chains, interleaved."""
     settings, lineup = context.settings, context.settings.lineup
     seconds = QUICK_SECONDS if settings.quick else SECONDS
-    rounds = min(settings.rounds, QUICK_ROUNDS) if settings.quick else settings.rounds
+    rounds = min(settings.rounds, QUICK_ROUNDS if settings.quick else ROUNDS)
     result = Result(
         part="fairness",
         about=f"delay of {service.TOKEN} bytes every {service.TOKEN_SECONDS * 1000:g} ms beside "
         f"{BULK_STREAMS} downloads, {seconds} s, {counted(rounds, 'interleaved round')}",
         baselines=list(lineup.baselines),
+        subject=lineup.subject,
+        bars=BARS,
     )
     return interleaved(
         context,

@@ -19,7 +19,7 @@ from benchmarks.chains import ASYNCSSH, CHAINS, OPENSSH, RELAY, Chain, relay
 from benchmarks.context import Context
 from benchmarks.parts.interleaved import Samples
 from benchmarks.processes import raise_descriptor_limit
-from benchmarks.report import Result
+from benchmarks.report import Bar, Result
 
 STREAMS: Mapping[str, int] = {RELAY: 10_000, OPENSSH: 1_000, ASYNCSSH: 1_000}
 QUICK_STREAMS: Mapping[str, int] = {RELAY: 2_000, OPENSSH: 300}
@@ -30,6 +30,8 @@ SETTLE_SECONDS = 1.0
 
 MEMORY, OPEN = "B's memory per open stream, KiB", "open streams"
 
+BARS = [Bar(MEMORY, most=8.0)]
+
 
 def run(context: Context) -> Result:
     """Measure one chain after the other: memory is no matter of luck."""
@@ -37,6 +39,7 @@ def run(context: Context) -> Result:
         part="idle",
         about="B's memory (PSS of all of its processes) for streams that are open and idle",
         baselines=[OPENSSH],
+        bars=BARS,
     )
     most = raise_descriptor_limit() - SPARE_DESCRIPTORS
     streams = QUICK_STREAMS if context.settings.quick else STREAMS

@@ -9,15 +9,17 @@ from __future__ import annotations
 from statistics import quantiles
 
 from benchmarks import load
-from benchmarks.chains import Chain
+from benchmarks.chains import OPENSSH, Chain
 from benchmarks.context import Context
 from benchmarks.parts.interleaved import Samples, counted, interleaved
-from benchmarks.report import Result
+from benchmarks.report import Bar, Result
 
 REQUESTS, QUICK_REQUESTS = 5000, 2000
 WARM_UP = 500
 
 P50, P99 = "p50, µs", "p99, µs"
+
+BARS = [Bar(measure, most=0.9, against=OPENSSH) for measure in (P50, P99)]
 
 
 def run(context: Context) -> Result:
@@ -29,6 +31,8 @@ def run(context: Context) -> Result:
         part="latency",
         about=f"64 bytes there and back on an open stream, {count} times, {rounds}",
         baselines=list(lineup.baselines),
+        subject=lineup.subject,
+        bars=BARS,
     )
     return interleaved(
         context,

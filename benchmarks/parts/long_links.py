@@ -11,10 +11,10 @@ stops when all has, at the end that receives.
 from __future__ import annotations
 
 from benchmarks import load
-from benchmarks.chains import ASYNCSSH, OPENSSH_SESSION, Chain
+from benchmarks.chains import ASYNCSSH, OPENSSH, OPENSSH_SESSION, Chain
 from benchmarks.context import Context
 from benchmarks.parts.interleaved import Samples, counted, interleaved
-from benchmarks.report import Result
+from benchmarks.report import Bar, Result
 
 ONE_WAY_SECONDS = 0.025
 """Of one leg. A round trip crosses two legs twice."""
@@ -28,6 +28,8 @@ DIRECTIONS = {
 }
 MIB = 1 << 20
 
+BARS = [Bar(direction, least=8.0, against=OPENSSH) for direction in DIRECTIONS]
+
 
 def run(context: Context) -> Result:
     """Measure relay, OpenSSH and, to show what the way itself allows, plain TCP."""
@@ -39,6 +41,8 @@ def run(context: Context) -> Result:
         about=f"one stream of {size_mib} MiB, {ONE_WAY_SECONDS * 4000:g} ms from end to end and "
         f"back, {counted(rounds, 'interleaved round')}",
         baselines=list(lineup.baselines),
+        subject=lineup.subject,
+        bars=BARS,
     )
     left_out = {ASYNCSSH, OPENSSH_SESSION}
     chains = {name: build for name, build in lineup.chains.items() if name not in left_out}

@@ -6,16 +6,18 @@ What a relay does for many clients that ask for little: neighbouring packets can
 from __future__ import annotations
 
 from benchmarks import crowd
-from benchmarks.chains import Chain
+from benchmarks.chains import OPENSSH, Chain
 from benchmarks.context import Context
 from benchmarks.parts.interleaved import Samples, counted, interleaved
-from benchmarks.report import Result
+from benchmarks.report import Bar, Result
 
 STREAMS = 50
-SECONDS, QUICK_SECONDS = 3.0, 1.0
+SECONDS, QUICK_SECONDS = 3.0, 0.5
 WARM_UP_SECONDS = 0.5
 
 RATE = "requests per second"
+
+BARS = [Bar(RATE, least=1.2, against=OPENSSH)]
 
 
 def run(context: Context) -> Result:
@@ -27,6 +29,8 @@ def run(context: Context) -> Result:
         part="requests",
         about=f"{STREAMS} streams at once, 64 bytes there and back, {seconds:g} s, {rounds}",
         baselines=list(lineup.baselines),
+        subject=lineup.subject,
+        bars=BARS,
     )
     return interleaved(
         context,

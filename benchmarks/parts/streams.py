@@ -6,16 +6,18 @@ What clients cost that open a connection for each request, as most HTTP clients 
 from __future__ import annotations
 
 from benchmarks import crowd
-from benchmarks.chains import Chain
+from benchmarks.chains import OPENSSH, Chain
 from benchmarks.context import Context
 from benchmarks.parts.interleaved import Samples, counted, interleaved
-from benchmarks.report import Result
+from benchmarks.report import Bar, Result
 
 AT_ONCE = 20
 STREAMS, QUICK_STREAMS = 2000, 500
 WARM_UP = 100
 
 RATE = "streams per second"
+
+BARS = [Bar(RATE, least=3.0, against=OPENSSH)]
 
 
 def run(context: Context) -> Result:
@@ -27,6 +29,8 @@ def run(context: Context) -> Result:
         part="streams",
         about=f"connect, 64 bytes there and back, close: {count}, {AT_ONCE} at a time, {rounds}",
         baselines=list(lineup.baselines),
+        subject=lineup.subject,
+        bars=BARS,
     )
     return interleaved(
         context,

@@ -7,10 +7,10 @@ That of B is what the operator of a relay pays for.
 from __future__ import annotations
 
 from benchmarks import load
-from benchmarks.chains import Chain
+from benchmarks.chains import OPENSSH, PLAIN, Chain
 from benchmarks.context import Context
 from benchmarks.parts.interleaved import Samples, counted, interleaved
-from benchmarks.report import Result
+from benchmarks.report import Bar, Result
 
 DIRECTIONS = {
     "download C→A, MiB/s": load.download,
@@ -23,6 +23,12 @@ MIB = 1 << 20
 GB = 10**9
 WARM_UP_MIB = 64
 
+BARS = [
+    *(Bar(direction, least=1.7, against=OPENSSH) for direction in DIRECTIONS),
+    *(Bar(direction, least=0.75, against=PLAIN) for direction in DIRECTIONS),
+    Bar(COST.format(place="B"), most=0.4, against=OPENSSH),
+]
+
 
 def run(context: Context) -> Result:
     """Measure all chains, interleaved."""
@@ -32,6 +38,8 @@ def run(context: Context) -> Result:
         part="throughput",
         about=f"one stream of {size_mib} MiB, {counted(rounds, 'interleaved round')}",
         baselines=list(lineup.baselines),
+        subject=lineup.subject,
+        bars=BARS,
     )
 
     def warm_up(chain: Chain) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from benchmarks.errors import StartError
-from benchmarks.processes import Process, cpu_seconds
+from benchmarks.processes import Process, cpu_seconds, raise_descriptor_limit
 
 PARENT = """
 import subprocess, sys, time
@@ -43,6 +44,21 @@ def test_a_process_that_ends_early_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="b ended with 1: no such key"):
         process.wait_for("ready")
     process.stop()
+
+
+def test_memory_is_that_of_the_descendants_too(tmp_path: Path) -> None:
+    process = Process("parent", [sys.executable, "-c", PARENT], tmp_path)
+    try:
+        process.wait_for(r"^child (\d+)$")
+        assert process.memory() > 0
+    finally:
+        process.stop()
+    assert process.memory() == 0
+
+
+def test_the_limit_of_descriptors_is_the_hard_one() -> None:
+    limit = raise_descriptor_limit()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limit, limit)
 
 
 def test_the_clock_of_nobody_stands_at_zero() -> None:

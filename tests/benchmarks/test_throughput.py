@@ -48,7 +48,14 @@ def test_a_stream_that_ends_early_is_no_result(transfer: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["--rounds", "0"], ["throughput", "--chain", "pigeon"], ["compare"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["--rounds", "0"],
+        ["throughput", "--chain", "pigeon"],
+        ["legs", "--end-to-end"],
+        ["compare"],
+    ],
 )
 def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
