@@ -34,7 +34,7 @@ def interleaved(
     """
     rounds = context.settings.rounds if rounds is None else rounds
     with context.chains(chains, delay) as standing:
-        result.notes += standing.notes
+        result.notes += [note for note in standing.notes if note not in result.notes]
         for name in standing.chains:
             _visit(standing, name, warm_up)
         for turn in range(rounds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from benchmarks.errors import StartError
-from benchmarks.processes import Process, cpu_seconds, raise_descriptor_limit
+from benchmarks.processes import Process, cpu_seconds, one_core, raise_descriptor_limit
 
 PARENT = """
 import subprocess, sys, time
@@ -54,6 +55,17 @@ def test_memory_is_that_of_the_descendants_too(tmp_path: Path) -> None:
     finally:
         process.stop()
     assert process.memory() == 0
+
+
+def test_a_process_stays_on_the_core_of_its_parent(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    with one_core():
+        process = Process("parent", [sys.executable, "-c", PARENT], tmp_path)
+    try:
+        assert len(os.sched_getaffinity(process.pids()[0])) == 1
+        assert os.sched_getaffinity(0) == before
+    finally:
+        process.stop()
 
 
 def test_the_limit_of_descriptors_is_the_hard_one() -> None:
