@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager
 from benchmarks import load
 from benchmarks.chains import ASYNCSSH, CHAINS, OPENSSH, RELAY, Chain, relay
 from benchmarks.context import Context
-from benchmarks.parts.interleaved import Samples
 from benchmarks.processes import raise_descriptor_limit
 from benchmarks.report import Bar, Result
 
@@ -28,37 +27,38 @@ AT_ONCE = 50
 SPARE_DESCRIPTORS = 200
 SETTLE_SECONDS = 1.0
 
-MEMORY, OPEN = "B's memory per open stream, KiB", "open streams"
+MEMORY = "B's memory per open stream, KiB"
 
 BARS = [Bar(MEMORY, most=8.0)]
 
 
 def run(context: Context) -> Result:
     """Measure one chain after the other: memory is no matter of luck."""
+    most = raise_descriptor_limit() - SPARE_DESCRIPTORS
+    wanted = QUICK_STREAMS if context.settings.quick else STREAMS
+    streams = {name: min(count, most) for name, count in wanted.items()}
+    counts = ", ".join(f"{count} of {name}" for name, count in streams.items())
     result = Result(
         part="idle",
-        about="B's memory (PSS of all of its processes) for streams that are open and idle",
+        about=f"streams that are open and idle: {counts}",
         baselines=[OPENSSH],
         bars=BARS,
     )
-    most = raise_descriptor_limit() - SPARE_DESCRIPTORS
-    streams = QUICK_STREAMS if context.settings.quick else STREAMS
     chains = {name: CHAINS.chains[name] for name in streams}
-    chains[RELAY] = relay.with_flags("--channels-per-leg", str(max(streams.values())))
+    chains[RELAY] = relay.with_flags("--channels-per-leg", str(2 * streams[RELAY]))
     with context.chains(chains) as standing:
         result.notes += standing.notes
         for name in standing.chains:
             with standing.using(name) as chain:
-                samples = measure(chain, min(streams[name], most))
-            for each, sample in samples.items():
-                result.add(each, name, sample)
-            context.say(f"{name}: {samples[MEMORY]:.1f} KiB for each of {samples[OPEN]:.0f}")
+                kib = measure(chain, streams[name])
+            result.add(MEMORY, name, kib)
+            context.say(f"{name}: {kib:.1f} KiB for each of {streams[name]}")
     result.sort(list(chains))
     return result
 
 
-def measure(chain: Chain, count: int) -> Samples:
-    """Before and with so many streams."""
+def measure(chain: Chain, count: int) -> float:
+    """KiB of B's for each of so many streams."""
     with _open(chain, AT_ONCE):
         pass
     time.sleep(SETTLE_SECONDS)
@@ -66,7 +66,7 @@ def measure(chain: Chain, count: int) -> Samples:
     with _open(chain, count):
         time.sleep(SETTLE_SECONDS)
         after = chain.b.memory()
-    return {MEMORY: (after - before) / count / 1024, OPEN: float(count)}
+    return (after - before) / count / 1024
 
 
 @contextmanager

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from benchmarks.chains import CHAINS, HUBS, PLAIN, RELAY
+import pytest
+
+from benchmarks.chains import HUBS, RELAY
 from benchmarks.context import Context, Settings
 from benchmarks.parts import idle, legs
 
 
-def test_streams_are_open_at_the_same_time() -> None:
-    context = Context(Settings(rounds=1, size_mib=1))
-    with context.chains({PLAIN: CHAINS.chains[PLAIN]}) as standing:
-        samples = idle.measure(standing.chains[PLAIN], 60)
-    assert samples[idle.OPEN] == 60
-    assert idle.MEMORY in samples
+def test_b_is_weighed_with_all_streams_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(idle, "STREAMS", {RELAY: 60})
+    result = idle.run(Context(Settings(rounds=1, size_mib=1)))
+    assert result.about.endswith("60 of relay")
+    assert [(row.measure, row.chain) for row in result.series] == [(idle.MEMORY, RELAY)]
 
 
 def test_agents_come_back_after_a_restart() -> None:
