@@ -13,7 +13,7 @@ from benchmarks import machine, table
 from benchmarks.chains import CHAINS, END_TO_END
 from benchmarks.context import Context, Settings
 from benchmarks.errors import BenchmarkError
-from benchmarks.parts import PARTS
+from benchmarks.parts import CHAINS_OF_THEIR_OWN, PARTS
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,11 +37,13 @@ def run(arguments: Sequence[str]) -> int:
         epilog="python -m benchmarks compare OLD.json NEW.json shows two runs row by row.",
     )
     parser.add_argument("part", nargs="?", choices=PARTS, metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--rounds", type=_positive, metavar="N", help=f"default {ROUNDS}")
-    parser.add_argument("--size", type=_positive, metavar="MIB", help=f"default {SIZE_MIB}")
-    quick = f"{QUICK_ROUNDS} rounds of {QUICK_SIZE_MIB} MiB, to see the direction"
+    rounds = f"default {ROUNDS}, or {QUICK_ROUNDS} with --quick"
+    parser.add_argument("--rounds", type=_positive, metavar="N", help=rounds)
+    size = f"of a stream at full speed; default {SIZE_MIB}, or {QUICK_SIZE_MIB} with --quick"
+    parser.add_argument("--size", type=_positive, metavar="MIB", help=size)
+    quick = "fewer rounds, less of everything and only the chains that count: to see the direction"
     parser.add_argument("--quick", action="store_true", help=quick)
-    names = list({**CHAINS, **END_TO_END})
+    names = list({**CHAINS.chains, **END_TO_END.chains})
     chains = "only this chain (repeatable): " + ", ".join(names)
     parser.add_argument("--chain", action="append", choices=names, metavar="NAME", help=chains)
     within = "sessions from A to C, of which B sees only ciphertext, against `ssh -J`"
@@ -49,6 +51,8 @@ def run(arguments: Sequence[str]) -> int:
     where = "where the results go; default benchmarks/results/PART-DATE.json"
     parser.add_argument("--json", type=Path, metavar="FILE", help=where)
     options = parser.parse_args(arguments)
+    if options.end_to_end and options.part in CHAINS_OF_THEIR_OWN:
+        parser.error(f"{options.part} is not measured end to end")
 
     settings = Settings(
         rounds=options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS),
@@ -58,7 +62,9 @@ def run(arguments: Sequence[str]) -> int:
         end_to_end=options.end_to_end,
     )
     context, bystanders, now = Context(settings), machine.Bystanders(), datetime.now().astimezone()
-    results = [PARTS[part](context) for part in ([options.part] if options.part else PARTS)]
+    left_out = CHAINS_OF_THEIR_OWN if settings.end_to_end else ()
+    parts = [options.part] if options.part else [part for part in PARTS if part not in left_out]
+    results = [PARTS[part](context) for part in parts]
     report = Report(
         date=now.isoformat(timespec="seconds"),
         machine=machine.describe() | bystanders.describe(),
@@ -69,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     name = f"{options.part or 'all'}-{now:%Y-%m-%dT%H-%M-%S}.json"
     path = options.json or RESULTS / name
     report.write(path)
-    print(table.show(report))
+    print(table.show(report, details=options.part is not None))
     context.say(f"\nall samples: {path}")
     return 1 if context.failed else 0
 

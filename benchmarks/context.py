@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import load
-from benchmarks.chains import Builder, Chain, Site
+from benchmarks.chains import CHAINS, END_TO_END, LEFT_OUT_IF_QUICK, Builder, Chain, Lineup, Site
 from benchmarks.errors import BrokenError, MissingProgramError, StartError
 from benchmarks.processes import Process, python
 
@@ -26,6 +26,17 @@ class Settings:
     """Names of the chains to measure; empty: all."""
     end_to_end: bool = False
     """Measure the chains with sessions end to end instead."""
+
+    @property
+    def lineup(self) -> Lineup:
+        """The chains for a part that does not need chains of its own."""
+        return END_TO_END if self.end_to_end else CHAINS
+
+    def takes(self, name: str) -> bool:
+        """Is this chain to be measured?"""
+        if self.only:
+            return name in self.only
+        return not (self.quick and name in LEFT_OUT_IF_QUICK)
 
 
 @dataclass
@@ -66,8 +77,9 @@ class Context:
         print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def chains(self, builders: Mapping[str, Builder]) -> Iterator[Standing]:
-        """Start the service and these chains; at the end nothing is left of them."""
+    def chains(self, builders: Mapping[str, Builder], delay: float = 0.0) -> Iterator[Standing]:
+        """Start the service and these chains, with a way of so many seconds on each leg; at the
+        end nothing is left of them."""
         standing = Standing()
         with ExitStack() as cleanup:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="relay-bench-")))
@@ -75,12 +87,12 @@ class Context:
             cleanup.callback(service.stop)
             port = int(service.wait_for(r"^serving on .*:(\d+)$")[1])
             for name, build in builders.items():
-                if self.settings.only and name not in self.settings.only:
+                if not self.settings.takes(name):
                     continue
                 self.say(f"starting {name}")
                 home = folder / str(len(list(folder.iterdir())))
                 home.mkdir()
-                self._start(name, build, Site(home, port, cleanup), standing)
+                self._start(name, build, Site(home, port, cleanup, delay), standing)
             yield standing
 
     def _start(self, name: str, build: Builder, site: Site, standing: Standing) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -45,9 +47,9 @@ class Process:
                 env=_environment(folder),
             )
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = START_SECONDS) -> re.Match[str]:
         """Wait until a line of its output matches, and return the match."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             ended = self._popen.poll() is not None  # before reading: then the log is complete
             if match := re.search(pattern, self.output(), re.MULTILINE):
@@ -75,6 +77,11 @@ class Process:
     def cpu_seconds(self) -> float:
         """User and system time of it and its descendants that live now, to the nanosecond."""
         return sum(cpu_seconds(pid) for pid in self.pids())
+
+    def memory(self) -> int:
+        """Bytes of it and its descendants. Of a page that several processes share each has its
+        part (PSS)."""
+        return sum(_memory(pid) for pid in self.pids())
 
     def stop(self) -> None:
         """End it and its descendants, and return when all are gone.
@@ -114,6 +121,34 @@ def cpu_seconds(pid: int) -> float:
         return time.clock_gettime(clock.value)
     except OSError:
         return 0.0
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process, and those that it starts from now on, open as many files and sockets as the
+    system permits; returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts meanwhile, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _memory(pid: int) -> int:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # it has ended meanwhile
+    found = re.search(r"^Pss:\s+(\d+) kB$", rollup, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -35,6 +35,22 @@ class Series:
         return max(self.samples)
 
 
+@dataclass(frozen=True)
+class Bar:
+    """What a measure has to reach: at least or at most this."""
+
+    measure: str
+    least: float | None = None
+    most: float | None = None
+    against: str = ""
+    """The chain of whose median these are multiples; empty: they are figures themselves."""
+
+    def met(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (
+            self.most is None or value <= self.most
+        )
+
+
 @dataclass
 class Result:
     """What one part found."""
@@ -46,6 +62,21 @@ class Result:
     """The chains that all others are compared with."""
     series: list[Series] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    subject: str = "relay"
+    """The chain that the bars are for."""
+    bars: list[Bar] = field(default_factory=list)
+
+    def reached(self, bar: Bar) -> float | None:
+        """What the subject has of it: a multiple or a figure; None if one of them is missing."""
+        row = self.find(bar.measure, self.subject)
+        if not bar.against:
+            return row.median if row else None
+        return self.against(bar.measure, bar.against)
+
+    def against(self, measure: str, chain: str) -> float | None:
+        """How many times as much the subject has as this chain."""
+        row, base = self.find(measure, self.subject), self.find(measure, chain)
+        return ratio(row.median, base.median) if row and base else None
 
     def add(self, measure: str, chain: str, sample: float) -> None:
         """Add a sample to its row, a new one if need be."""
@@ -101,9 +132,10 @@ class Report:
 
 def ratio(new: float, old: float) -> float | None:
     """How many times as much; None where there is nothing to compare with."""
-    return new / old if old else None
+    return new / old if old > 0 else None
 
 
 def _result(document: dict[str, Any]) -> Result:
     series = [Series(**row) for row in document.pop("series")]
-    return Result(**document, series=series)
+    bars = [Bar(**bar) for bar in document.pop("bars", [])]
+    return Result(**document, series=series, bars=bars)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.report import Report, Result, ratio
+from benchmarks.report import Bar, Report, Result, ratio
 
 _GAP = "  "
 
 
-def show(report: Report) -> str:
-    """One table for all parts of a run, with its circumstances above it."""
-    blocks = [_circumstances(report), *(_part(result) for result in report.results)]
-    return "\n\n".join(blocks)
+def show(report: Report, *, details: bool = False) -> str:
+    """One table for all parts of a run, with its circumstances above it. `details`: before it,
+    each part with every chain against every baseline, and how far the samples lie apart."""
+    blocks = [_circumstances(report)]
+    if details:
+        blocks += [_part(result) for result in report.results]
+    blocks += [_summary(report.results), *(note for one in report.results for note in one.notes)]
+    return "\n\n".join(block for block in blocks if block)
 
 
 def compare(old: Report, new: Report) -> str:
@@ -56,7 +60,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 def number(value: float) -> str:
     """Three digits that count; what is larger is shown whole."""
     for least, decimals in ((100, 0), (10, 1), (1, 2)):
-        if value >= least:
+        if abs(value) >= least:
             return f"{value:.{decimals}f}"
     return f"{value:.3f}"
 
@@ -64,6 +68,59 @@ def number(value: float) -> str:
 def times(value: float | None) -> str:
     """A ratio: `1.70x`."""
     return "-" if value is None else f"{value:.2f}x"
+
+
+def _summary(results: Sequence[Result]) -> str:
+    """A row for each measure: the subject, the most important of its peers, their ratio, the bar
+    and whether it is met; then the other peers."""
+    measured = [result for result in results if result.series]
+    if not measured:
+        return ""
+    subject, peer = measured[0].subject, measured[0].baselines[0]
+    chains = dict.fromkeys(row.chain for result in measured for row in result.series)
+    others = [chain for chain in chains if chain not in (subject, peer)]
+    rows = [["", subject, peer, "ratio", "bar", "", *others]]
+    for result in measured:
+        rows.append([f"{result.part}: {result.about}"])
+        for measure in result.measures():
+            rows += _measure(result, measure, peer, others)
+    return align(rows)
+
+
+def _measure(result: Result, measure: str, peer: str, others: Sequence[str]) -> list[list[str]]:
+    """Its row, and one for each bar that is about another chain than the peer."""
+    bars = [bar for bar in result.bars if bar.measure == measure]
+    own = next((bar for bar in bars if bar.against in ("", peer)), None)
+    first = [
+        f"  {measure}",
+        _median(result, measure, result.subject),
+        _median(result, measure, peer),
+        times(result.against(measure, peer)),
+        *_verdict(result, own),
+        *(_median(result, measure, chain) for chain in others),
+    ]
+    further = [
+        [f"    against {bar.against}", "", "", times(result.reached(bar)), *_verdict(result, bar)]
+        for bar in bars
+        if bar is not own and bar.against in others
+    ]
+    return [first, *further]
+
+
+def _median(result: Result, measure: str, chain: str) -> str:
+    row = result.find(measure, chain)
+    return number(row.median) if row else "-"
+
+
+def _verdict(result: Result, bar: Bar | None) -> list[str]:
+    """The bar, and whether it is met."""
+    if bar is None:
+        return ["", ""]
+    unit = "x" if bar.against else ""
+    bounds = [(">=", bar.least), ("<=", bar.most)]
+    text = ", ".join(f"{sign} {bound:g}{unit}" for sign, bound in bounds if bound is not None)
+    reached = result.reached(bar)
+    return [text, "" if reached is None else "met" if bar.met(reached) else "missed"]
 
 
 def _part(result: Result) -> str:
@@ -80,7 +137,7 @@ def _part(result: Result) -> str:
             if row.measure == measure
         ]
     body = ["", align(rows)] if result.series else []
-    return "\n".join([f"{result.part}: {result.about}", *body, *result.notes])
+    return "\n".join([f"{result.part}: {result.about}", *body])
 
 
 def _against(result: Result, measure: str, median: float, baseline: str) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import load
 from benchmarks.errors import StartError
-from benchmarks.processes import START_SECONDS, Process
+from benchmarks.processes import START_SECONDS, Process, python
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Site:
     folder: Path
     service_port: int
     cleanup: ExitStack
+    delay: float = 0.0
+    """Seconds that everything takes from one end of a leg to the other."""
 
     def spawn(self, name: str, command: list[str]) -> Process:
         """Start a process that ends with the site; the last one started ends first."""
@@ -79,6 +81,29 @@ class Site:
         self.cleanup.callback(process.stop)
         return process
 
+    def leg_to(self, port: int) -> int:
+        """The port to dial for the one that listens at the other end of a leg."""
+        if not self.delay:
+            return port
+        command = python("benchmarks.peers.delay_line", str(port), str(self.delay))
+        line = self.spawn(f"delay-{port}", command)
+        return int(line.wait_for(r"^delaying on .*:(\d+)$")[1])
+
+
+@dataclass(frozen=True)
+class Hub:
+    """B alone, for agents that are not part of a chain."""
+
+    start: Callable[[], Process]
+    """Starts it, again after it was stopped, and returns when it listens."""
+    port: int
+    user: str
+    agent_key: Path
+    service: str
+    """What agent number `{}` may publish."""
+
+
+HubBuilder = Callable[[Site], Hub]
 
 Builder = Callable[[Site], Chain]
 """Builds one chain. Raises `MissingProgramError` or `StartError`."""

@@ -1,8 +1,14 @@
 """OpenSSH on all three machines: sshd on B, `ssh -R` on C, `ssh -L` on A. End to end: C has an
 sshd of its own, which `ssh -R` publishes, and A's session with it runs through B by `ssh -J`.
 
-At its best: the fastest cipher (or the default one, to show what most people have), no
-compression, no shell. ControlMaster would gain nothing: each leg is one session that stays.
+At its best: the fastest cipher (or the default one, to show what most people have) and no
+compression. ControlMaster would gain nothing: each leg is one connection that stays.
+
+Both clients run with `-N`, as in every manual and every unit file. Then sshd opens no session, and
+it is only for a session that sshd sets TCP_NODELAY on its side of the connection: many small
+messages at once wait for delayed acknowledgements. A second chain has a session with a command that
+does nothing on each leg; hardly anybody runs a tunnel so, but it shows what the code can do. (It
+has a terminal, so that the command ends with the session.)
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.chains import keys
-from benchmarks.chains.chain import Builder, Chain, Site, first_line, free_port
+from benchmarks.chains.chain import Builder, Chain, Hub, Site, first_line, free_port
 from benchmarks.errors import MissingProgramError
 from benchmarks.processes import Process
 
@@ -36,7 +42,7 @@ UsePAM no
 PidFile none
 Compression no
 LogLevel INFO
-{ciphers}
+{further}
 """
 
 _SSH_OPTIONS = {
@@ -52,9 +58,13 @@ _SSH_OPTIONS = {
 }
 
 
-def with_cipher(cipher: str | None) -> Builder:
-    """Build the chain with this cipher; None: with OpenSSH's own choice."""
-    return partial(_build, cipher=cipher)
+_IDLE_COMMAND = ("sleep", "1000000")
+
+
+def with_cipher(cipher: str | None, *, session: bool = False) -> Builder:
+    """Build the chain with this cipher; None: with OpenSSH's own choice. `session`: without
+    `-N`."""
+    return partial(_build, cipher=cipher, session=session)
 
 
 def end_to_end_with_cipher(cipher: str | None) -> Builder:
@@ -62,19 +72,21 @@ def end_to_end_with_cipher(cipher: str | None) -> Builder:
     return partial(_build_end_to_end, cipher=cipher)
 
 
-def _build(site: Site, cipher: str | None) -> Chain:
+def _build(site: Site, cipher: str | None, session: bool) -> Chain:
     ssh, folder = _find("ssh"), site.folder
     host_key, client_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "client_key")
     b, b_port = _sshd(site, "b", host_key, client_key, cipher)
+    b_port = site.leg_to(b_port)
     known = keys.know_host(folder / "known_hosts", b_port, host_key)
     config = _ssh_config(site, client_key, known, cipher)
-    login = ["-F", str(config), "-p", str(b_port), "127.0.0.1"]
+    flags = ["-F", str(config), "-p", str(b_port)]
+    do = ["-tt", "127.0.0.1", *_IDLE_COMMAND] if session else ["-N", "127.0.0.1"]
 
-    c = site.spawn("c", [ssh, "-N", "-R", f"0:127.0.0.1:{site.service_port}", *login])
+    c = site.spawn("c", [ssh, *flags, "-R", f"0:127.0.0.1:{site.service_port}", *do])
     published = c.wait_for(r"^Allocated port (\d+) for remote forward")[1]
     a_port = free_port()
     forward = f"127.0.0.1:{a_port}:127.0.0.1:{published}"
-    a = site.spawn("a", [ssh, "-N", "-L", forward, *login])
+    a = site.spawn("a", [ssh, *flags, "-L", forward, *do])
     return Chain(port=a_port, a=a, b=b, c=c, versions=_versions(ssh))
 
 
@@ -82,6 +94,7 @@ def _build_end_to_end(site: Site, cipher: str | None) -> Chain:
     ssh, folder = _find("ssh"), site.folder
     host_key, client_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "client_key")
     b, b_port = _sshd(site, "b", host_key, client_key, cipher)
+    b_port = site.leg_to(b_port)
     c_sshd, c_port = _sshd(site, "c-sshd", host_key, client_key, cipher)
     known = keys.know_host(folder / "known_hosts", b_port, host_key)
     config = _ssh_config(site, client_key, known, cipher)
@@ -97,6 +110,18 @@ def _build_end_to_end(site: Site, cipher: str | None) -> Chain:
     a = site.spawn("a", [ssh, "-F", str(config), "-N", "-L", forward, *jump])
     versions = _versions(ssh)
     return Chain(port=a_port, a=a, b=b, c=c, versions=versions, beside_c=(c_sshd,))
+
+
+def hub(site: Site) -> Hub:
+    """B with limits for any number of agents."""
+    folder = site.folder
+    host_key, agent_key = keys.make_key(folder / "host_key"), keys.make_key(folder / "agent_key")
+    port = free_port()
+
+    def start() -> Process:
+        return _start_sshd(site, "b", port, host_key, agent_key, "MaxStartups 100000")
+
+    return Hub(start, port, getpass.getuser(), agent_key, service="localhost:0")
 
 
 def _ssh_config(site: Site, client_key: Path, known: Path, cipher: str | None) -> Path:
@@ -117,7 +142,15 @@ def _ssh_config(site: Site, client_key: Path, known: Path, cipher: str | None) -
 def _sshd(
     site: Site, name: str, host_key: Path, client_key: Path, cipher: str | None
 ) -> tuple[Process, int]:
-    sshd, port = _find("sshd"), free_port()
+    port = free_port()
+    ciphers = f"Ciphers {cipher}" if cipher else ""
+    return _start_sshd(site, name, port, host_key, client_key, ciphers), port
+
+
+def _start_sshd(
+    site: Site, name: str, port: int, host_key: Path, client_key: Path, further: str
+) -> Process:
+    sshd = _find("sshd")
     if os.geteuid() == 0:
         _SSHD_RUN.mkdir(mode=0o755, exist_ok=True)  # as the package's own service file does
     config = site.folder / f"{name}_config"
@@ -126,12 +159,12 @@ def _sshd(
             port=port,
             host_key=host_key,
             authorized=keys.authorize(site.folder / "authorized_keys", client_key),
-            ciphers=f"Ciphers {cipher}" if cipher else "",
+            further=further,
         )
     )
     process = site.spawn(name, [sshd, "-D", "-e", "-f", str(config)])
     process.wait_for(r"^Server listening on ")
-    return process, port
+    return process
 
 
 def _find(program: str) -> str:

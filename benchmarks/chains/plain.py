@@ -9,8 +9,8 @@ from benchmarks.processes import Process, python
 def build(site: Site) -> Chain:
     """Build it from C to A: each hop dials the one before."""
     c, c_port = _hop(site, "c", site.service_port)
-    b, b_port = _hop(site, "b", c_port)
-    a, a_port = _hop(site, "a", b_port)
+    b, b_port = _hop(site, "b", site.leg_to(c_port))
+    a, a_port = _hop(site, "a", site.leg_to(b_port))
     return Chain(port=a_port, a=a, b=b, c=c, versions={})
 
 

@@ -3,22 +3,35 @@ end: the agent is an endpoint, and A's session with it runs through B."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import relay
 from benchmarks.chains import keys
-from benchmarks.chains.chain import Chain, Site
+from benchmarks.chains.chain import Builder, Chain, Hub, Site, free_port
 from benchmarks.processes import Process, python
 
 _SERVICE = "gpu1:8000"
 _ENDPOINT = "gpu1"
+_MANY = 100_000
+"""A limit that is none."""
 
 
 def build(site: Site) -> Chain:
     """Start B, then C, then A, exactly as the README does."""
+    return _build(site, ())
+
+
+def with_flags(*flags: str) -> Builder:
+    """Build the chain with these flags for relay-server."""
+    return partial(_build, flags=flags)
+
+
+def _build(site: Site, flags: tuple[str, ...]) -> Chain:
     agent_key, client_key = _keys(site)
-    b, b_port, known = _server(site, agent_key, client_key)
+    b, b_port, known = _server(site, agent_key, client_key, flags=flags)
     login = ["-F", "none", "-p", str(b_port), "-o", f"UserKnownHostsFile={known}"]
     login += ["bench@127.0.0.1"]
 
@@ -57,20 +70,45 @@ def build_end_to_end(site: Site) -> Chain:
     return Chain(port=a_port, a=a, b=b, c=c, versions=_versions())
 
 
+def hub(site: Site) -> Hub:
+    """B with limits for any number of agents, which share a key."""
+    agent_key, port = keys.make_key(site.folder / "agent_key"), free_port()
+    state = _state(site, agent_key)
+    flags = [f"--{limit}={_MANY}" for limit in ("max-startups", "legs-per-key", "services-per-key")]
+
+    def start() -> Process:
+        b, _ = _start(site, state, port, flags)
+        return b
+
+    return Hub(start, port, "bench", agent_key, service="agent{}:8000")
+
+
 def _keys(site: Site) -> tuple[Path, Path]:
     return keys.make_key(site.folder / "agent_key"), keys.make_key(site.folder / "client_key")
 
 
-def _server(site: Site, *admitted: Path) -> tuple[Process, int, Path]:
-    """B, its port, and a known_hosts that names it."""
+def _server(site: Site, *admitted: Path, flags: Sequence[str] = ()) -> tuple[Process, int, Path]:
+    """B, the port by which it is reached, and a known_hosts that names it."""
+    state = _state(site, *admitted)
+    b, port = _start(site, state, 0, flags)
+    port = site.leg_to(port)
+    known = keys.know_host(site.folder / "known_hosts", port, state / "ssh_host_ed25519_key")
+    return b, port, known
+
+
+def _state(site: Site, *admitted: Path) -> Path:
+    """A state folder that lets these keys in."""
     state = site.folder / "state"
     state.mkdir()
     keys.authorize(state / "authorized_keys", *admitted)
-    listen = ["--listen", "127.0.0.1:0", "--state-dir", str(state)]
-    b = site.spawn("b", python("relay.cli.server", *listen))
-    port = int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
-    known = keys.know_host(site.folder / "known_hosts", port, state / "ssh_host_ed25519_key")
-    return b, port, known
+    return state
+
+
+def _start(site: Site, state: Path, port: int, flags: Sequence[str]) -> tuple[Process, int]:
+    """B, and the port on which it listens: this one, or one that it picked."""
+    listen = ["--listen", f"127.0.0.1:{port}", "--state-dir", str(state)]
+    b = site.spawn("b", python("relay.cli.server", *listen, *flags))
+    return b, int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
 
 
 def _versions() -> dict[str, str]:

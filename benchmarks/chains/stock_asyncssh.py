@@ -18,6 +18,7 @@ def build(site: Site) -> Chain:
     authorized = keys.authorize(folder / "authorized_keys", client_key)
 
     b, b_port = _node(site, "b", "server", str(host_key), str(authorized))
+    b_port = site.leg_to(b_port)
     known = keys.know_host(folder / "known_hosts", b_port, host_key)
     login = (str(b_port), str(client_key), str(known))
     c, published = _node(site, "c", "publish", *login, str(site.service_port))

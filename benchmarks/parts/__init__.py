@@ -5,11 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from benchmarks.context import Context
-from benchmarks.parts import throughput
+from benchmarks.parts import (
+    fairness,
+    idle,
+    latency,
+    legs,
+    long_links,
+    requests,
+    streams,
+    throughput,
+)
 from benchmarks.report import Result
 
 Part = Callable[[Context], Result]
 
+CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs"})
+"""Parts that are not measured end to end."""
+
 PARTS: Mapping[str, Part] = {
     "throughput": throughput.run,
+    "latency": latency.run,
+    "requests": requests.run,
+    "streams": streams.run,
+    "fairness": fairness.run,
+    "long-links": long_links.run,
+    "idle": idle.run,
+    "legs": legs.run,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import psutil
 import pytest
 
 from benchmarks.errors import StartError
-from benchmarks.processes import Process, cpu_seconds
+from benchmarks.processes import Process, cpu_seconds, one_core, raise_descriptor_limit
 
 PARENT = """
 import subprocess, sys, time
@@ -43,6 +45,32 @@ def test_a_process_that_ends_early_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="b ended with 1: no such key"):
         process.wait_for("ready")
     process.stop()
+
+
+def test_memory_is_that_of_the_descendants_too(tmp_path: Path) -> None:
+    process = Process("parent", [sys.executable, "-c", PARENT], tmp_path)
+    try:
+        process.wait_for(r"^child (\d+)$")
+        assert process.memory() > 0
+    finally:
+        process.stop()
+    assert process.memory() == 0
+
+
+def test_a_process_stays_on_the_core_of_its_parent(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    with one_core():
+        process = Process("parent", [sys.executable, "-c", PARENT], tmp_path)
+    try:
+        assert len(os.sched_getaffinity(process.pids()[0])) == 1
+        assert os.sched_getaffinity(0) == before
+    finally:
+        process.stop()
+
+
+def test_the_limit_of_descriptors_is_the_hard_one() -> None:
+    limit = raise_descriptor_limit()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limit, limit)
 
 
 def test_the_clock_of_nobody_stands_at_zero() -> None:

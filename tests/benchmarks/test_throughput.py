@@ -9,16 +9,10 @@ import pytest
 
 from benchmarks import load, service
 from benchmarks.__main__ import main
-from benchmarks.chains import PLAIN
+from benchmarks.chains import CHAINS, PLAIN
 from benchmarks.context import Context, Settings, Standing
 from benchmarks.errors import BrokenError
 from benchmarks.parts import throughput
-
-
-def test_each_round_begins_with_another_chain() -> None:
-    orders = [throughput.rotated("abc", number) for number in range(4)]
-    assert ["".join(order) for order in orders] == ["abc", "bca", "cab", "abc"]
-    assert throughput.rotated([], 1) == []
 
 
 def test_every_measure_gets_a_sample_a_round() -> None:
@@ -54,7 +48,14 @@ def test_a_stream_that_ends_early_is_no_result(transfer: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["--rounds", "0"], ["throughput", "--chain", "pigeon"], ["compare"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["--rounds", "0"],
+        ["throughput", "--chain", "pigeon"],
+        ["legs", "--end-to-end"],
+        ["compare"],
+    ],
 )
 def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -65,7 +66,7 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 def test_what_breaks_a_chain_is_told_with_its_name() -> None:
     context = Context(Settings(rounds=1, size_mib=1))
-    with context.chains({PLAIN: throughput.CHAINS[PLAIN]}) as standing:
+    with context.chains({PLAIN: CHAINS.chains[PLAIN]}) as standing:
         assert isinstance(standing, Standing)
         standing.chains[PLAIN].b.stop()
         with (
