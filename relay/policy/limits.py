@@ -60,7 +60,8 @@ CLIENT_ALIVE_INTERVAL: Final = 15
 connection after minutes, the worst after 30 s."""
 
 CLIENT_ALIVE_COUNT_MAX: Final = 3
-"""Questions without an answer after which the client is given up."""
+"""Questions without an answer after which the client is given up: a minute of silence, with which
+a link that changes its route, and a laptop between two access points, come back."""
 
 LOGIN_GRACE_TIME: Final = 30
 """Seconds to authenticate. sshd gives 120 for a person who types a password; here a key answers."""

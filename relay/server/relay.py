@@ -79,7 +79,10 @@ class Relay:
         self.config = config
         limits = config.limits
         self._limiter.limits = limits
-        self._options = server_options(self._host_keys, config.ciphers, limits.login_grace_time)
+        self._options = server_options(
+            self._host_keys, config.ciphers, limits.login_grace_time,
+            config.client_alive_interval, config.client_alive_count_max,
+        )  # fmt: skip
         Flusher.of(asyncio.get_running_loop()).waiting_limit = limits.waiting_per_process
         for leg in self.legs:
             self._limit(leg)

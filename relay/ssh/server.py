@@ -24,7 +24,7 @@ from relay.policy.limits import (
 )
 from relay.policy.patterns import parse_ip
 from relay.ssh.hostkeys import HostIdentity
-from relay.ssh.internals import FastServerConnection, common_options
+from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
 
@@ -242,6 +242,8 @@ def server_options(
     host_keys: Sequence[HostIdentity],
     ciphers: tuple[str, ...],
     login_grace_time: float = LOGIN_GRACE_TIME,
+    client_alive_interval: float = CLIENT_ALIVE_INTERVAL,
+    client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX,
 ) -> asyncssh.SSHServerConnectionOptions:
     """asyncssh's options for serving legs; one object serves any number of them."""
     return asyncssh.SSHServerConnectionOptions(
@@ -250,8 +252,9 @@ def server_options(
         server_host_keys=list(host_keys),
         server_version="relay",
         login_timeout=login_grace_time,
-        keepalive_interval=CLIENT_ALIVE_INTERVAL,
-        keepalive_count_max=CLIENT_ALIVE_COUNT_MAX,
+        keepalive_interval=client_alive_interval,
+        # sshd_config(5): "Setting a zero ClientAliveCountMax disables connection termination."
+        keepalive_count_max=client_alive_count_max or NEVER_GIVE_UP,
         authorized_client_keys=None,
         agent_forwarding=False,
     )

@@ -95,6 +95,32 @@ def test_sighup_reads_the_configuration_again(site: Site) -> None:
     reload(b, "authorized_keys stays None until restarted")
 
 
+# -- clients that fall silent
+
+
+def test_a_client_that_does_not_answer_is_given_up(site: Site) -> None:
+    alive = ("--client-alive-interval", "0.2", "--client-alive-count-max", "1")
+    chain = start_chain(site, b_options=alive)
+    with chain.stream()[1] as service:
+        chain.a.signal(signal.SIGSTOP)
+        chain.b.process.wait_for(r"leg down: .*\(client\).*: Client not responding to keepalive")
+        assert is_reset(service)
+        chain.a.signal(signal.SIGCONT)
+    chain.a.wait_for("connected to .* again")
+    exchange(*chain.stream(), MIB)
+
+
+def test_a_count_of_zero_gives_up_nobody(site: Site) -> None:
+    alive = ("--client-alive-interval", "0.2", "--client-alive-count-max", "0", "-vvv")
+    chain = start_chain(site, b_options=alive)
+    stream = chain.stream()
+    chain.a.signal(signal.SIGSTOP)
+    asked = sum("Sending keepalive request" in line for line in chain.b.process.lines)
+    chain.b.process.wait_for("Sending keepalive request", count=asked + 10)
+    chain.a.signal(signal.SIGCONT)
+    exchange(*stream, MIB)
+
+
 # -- a supervisor
 
 
