@@ -28,6 +28,9 @@ class Gate(Generic[Way]):
         self._tasks = tasks
         self._leg: Way | None = None
         self._opened = anyio.Event()
+        # How many wait, and the news that somebody does.
+        self._waiting = 0
+        self._came = anyio.Event()
 
     @property
     def leg(self) -> Way | None:
@@ -48,13 +51,22 @@ class Gate(Generic[Way]):
         else:
             self._tasks.start_soon(self._wait, begin, turned_away)
 
+    async def wanted(self) -> None:
+        """Return when somebody waits."""
+        while not self._waiting:
+            await self._came.wait()
+
     async def _wait(self, begin: Callable[[Way], None], turned_away: Callable[[], None]) -> None:
         leg: Way | None = None
+        self._waiting += 1
+        came, self._came = self._came, anyio.Event()
+        came.set()
         try:
             with anyio.move_on_after(self.wait):
                 while (leg := self.leg) is None:
                     await self._opened.wait()
         finally:
+            self._waiting -= 1
             # Also when the program ends, since a socket hangs on it.
             if leg is None:
                 turned_away()

@@ -5,10 +5,10 @@ The ports are opened once and stay open; the legs come and go under them.
 
 from __future__ import annotations
 
-import math
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import anyio
 
@@ -45,13 +45,14 @@ async def run(config: ConnectConfig, log: EventLog) -> None:
             gate: Gate[ClientLeg] = Gate(config.wait, waiting)
             # Before B is dialled: what is wrong on this machine is told first.
             forwards = open_forwards(config, gate, stack, log)
-            await supervisor(config, log).run(Carried(config, gate, forwards, log).attempt)
+            carried = Carried(config, gate, forwards, log)
+            await supervisor(config, log, wanted=gate.wanted).run(carried.attempt)
 
 
-def supervisor(config: ConnectConfig, log: EventLog, patience: float = math.inf) -> Supervisor:
+def supervisor(config: ConnectConfig, log: EventLog, **settings: Any) -> Supervisor:
     where = format_address(config.client.host, config.client.port)
     once, keep_trying = config.once, config.keep_trying
-    return Supervisor(where, log, once=once, keep_trying=keep_trying, patience=patience)
+    return Supervisor(where, log, once=once, keep_trying=keep_trying, **settings)
 
 
 async def one_stream(config: ConnectConfig, host: str, port: int, log: EventLog) -> None:

@@ -113,6 +113,33 @@ def test_a_leg_that_dies_before_it_is_used_keeps_them_waiting() -> None:
     assert run(main) == {"a": (2, second)}
 
 
+def test_the_gate_tells_while_somebody_waits() -> None:
+    wanted_at: list[float] = []
+
+    async def main(gate: Gate[Leg], clients: Clients, tasks: TaskGroup) -> None:
+        began = anyio.current_time()
+
+        async def listen() -> None:
+            for _ in range(6):
+                await gate.wanted()
+                wanted_at.append(anyio.current_time() - began)
+                await anyio.sleep(2)
+
+        tasks.start_soon(listen)
+        await anyio.sleep(1)
+        clients.come("waits until it is turned away")
+        await anyio.sleep(6)
+        clients.come("and another one in that time")
+        await anyio.sleep(1)
+        gate.open(Leg())
+        await anyio.sleep(12)
+        gate.open(Leg(alive=False))
+        clients.come("later")
+
+    run(main, wait=5)
+    assert wanted_at == [1, 3, 5, 7, 20, 22]
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_no_wait_at_all(there: bool) -> None:
     leg = Leg()
