@@ -15,6 +15,7 @@ from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
 from relay.policy.patterns import match_pattern
 from relay.policy.services import (
+    NOT_PUBLISHED,
     Registry,
     Service,
     ServiceError,
@@ -296,7 +297,7 @@ class Relay:
             raise self._refuse_stream(leg, wanted, GOODBYE)
         services = [one for one in self._registry.find_all(host, port) if one.holder.alive]
         if not services:
-            raise self._refuse_stream(leg, wanted, "no such service is published")
+            raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
         # Of several that share it, who has the fewest open streams; of these, the longest there.
         service = min(services, key=self._open_streams.__getitem__)
         if leg.full() or service.holder.full():

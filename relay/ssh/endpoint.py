@@ -342,6 +342,15 @@ class Endpoint(ChannelHandler):
         self._drop_socket(reset=False)
         self._report(f"refused: {reason}")
 
+    def take_back(self) -> socket.socket | None:
+        """Before `failed` is passed on: the socket as it came, for another try. This one is over
+        without a word."""
+        self._ended = None
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            self._watch.remove(sock)
+        return sock
+
     def _drop_socket(self, *, reset: bool) -> None:
         sock, self._sock = self._sock, None
         if sock is None:

@@ -157,6 +157,19 @@ def test_a_connection_made_while_b_is_away_waits_and_then_works(site: Site, chai
     exchange(client, chain.service.accept(), TRANSFER)
 
 
+def test_a_connection_waits_for_an_agent_that_is_back_later(site: Site, chain: Chain) -> None:
+    chain.c.signal(signal.SIGSTOP)
+    kill(chain.b)
+    chain.a.wait_for(LOST)
+    start_again(site, chain.b)
+    chain.a.wait_for(BACK)
+    client = dial(chain.port)
+    chain.a.wait_for(f"{NAMED}: no such service is published yet; waiting for it")
+    chain.c.signal(signal.SIGCONT)
+    exchange(client, chain.service.accept(), TRANSFER)
+    assert not chain.a.said("refused")
+
+
 @pytest.mark.parametrize("wait", ["0", "0.5"])
 def test_a_connection_that_has_waited_is_closed(site: Site, wait: str) -> None:
     chain = start_chain(site, a_options=("--wait", wait))
