@@ -509,6 +509,11 @@ class FastConnection(SSHConnection):
         """The peer sent something."""
         self._heard = self._loop.time()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the peer was last heard."""
+        return self._loop.time() - self._heard
+
     def _reset_keepalive_timer(self) -> None:
         self.heard()
 
@@ -528,7 +533,7 @@ class FastConnection(SSHConnection):
             self._set_keepalive_timer()
 
     def _keepalive_timer_callback(self) -> None:
-        silence = self._loop.time() - self._heard
+        silence = self.silence
         interval = float(self._keepalive_interval or 0)
         if not self.listening:
             silence = 0.0  # It may have said much: we are the ones who do not listen.

@@ -22,7 +22,7 @@ from tests.programs.chain import (
 )
 from tests.programs.process import Process
 from tests.programs.sessions import start_sessions
-from tests.programs.traffic import MIB, closing, dial, exchange, is_reset
+from tests.programs.traffic import MIB, closing, dial, exchange, free_port, is_reset
 
 BACK = r"connected to \S+ again, after"
 LOST = r"lost \S+: .*; trying again in"
@@ -140,6 +140,23 @@ def test_sessions_end_to_end_are_back(site: Site, victim: str) -> None:
         publishing(site, sessions.b, *state).wait_for("published")
     sessions.a.wait_for(BACK)
     exchange(*sessions.stream(), TRANSFER)
+
+
+@pytest.mark.parametrize("first_words", [b"", b"SSH-2.0-silent\r\n"])
+def test_a_server_that_falls_silent_before_the_login_is_noticed(
+    site: Site, first_words: bytes
+) -> None:
+    """As soon as the keepalive would, and not when the patience for a person's hand ends."""
+    alive = ("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1")
+    silent = Server(Process("", ["true"], site.folder), free_port())
+    with socket.create_server(("127.0.0.1", silent.port)) as sock:
+        program = opening(site, silent, *alive, "-L", f"127.0.0.1:0:{NAMED}")
+        first, _ = sock.accept()
+        with first:
+            first.sendall(first_words)
+            program.wait_for("cannot connect to .*: no answer; trying again in")
+            with sock.accept()[0]:
+                assert program.stop() == 0
 
 
 # -- who comes while B is away
