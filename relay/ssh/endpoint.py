@@ -33,6 +33,7 @@ from relay.log import EventLog, Field
 from relay.policy.limits import ENDPOINT_WINDOW
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
+from relay.ssh.local import RESET_ON_CLOSE
 from relay.ssh.watch import ResetWatch
 from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
@@ -42,10 +43,6 @@ from relay.wire.packet import DATA_OFFSET, data_size, frame_data
 GRANT_SIZE: Final = ENDPOINT_WINDOW // 4
 """Bytes delivered before the window is opened again: rarely enough to cost nothing, early enough
 that the peer never waits for it."""
-
-_RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: close() sends RST. So does the kernel when it closes the sockets of a
-process that was killed, and a stream that was cut so is not taken for whole either."""
 
 _FINISH: Final = struct.pack("ii", 0, 0)
 """SO_LINGER off: close() sends what is left and then FIN."""
@@ -139,7 +136,7 @@ class Endpoint(ChannelHandler):
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._sock = sock
         self._watch.add(sock, self._reset)
 

@@ -203,7 +203,8 @@ def closing(writer: asyncio.StreamWriter) -> Iterator[None]:
     try:
         yield
     finally:
-        writer.transport.abort()
+        with contextlib.suppress(AttributeError):  # It is closed, and of Python 3.11.
+            writer.transport.abort()
 
 
 class World:
