@@ -97,6 +97,16 @@ FAILED_SOURCES: Final = 4096
 """Sources whose failures are remembered: 1 MiB at most. Who has more addresses than that cannot be
 kept out by counting."""
 
+STRANGER_LINES: Final = 20
+"""Lines in the log that one source may cause in a minute by connections that do not log in; then
+they are counted. It is three tries with all keys of an ssh-agent, each refusal with its reason."""
+
+STRANGERS_LINES: Final = 100
+"""The same for all sources together: those of a botnet try once each."""
+
+STRANGER_SOURCES: Final = 20
+"""Sources that are named with a count each minute. What comes from more is counted together."""
+
 LEGS_PER_KEY: Final = 64
 """A fleet that shares a key is smaller; whoever reconnects without end is stopped here."""
 

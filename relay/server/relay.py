@@ -24,11 +24,11 @@ from relay.policy.services import (
     unmarked,
 )
 from relay.server.config import FIXED, ServerConfig, changes
-from relay.server.limiter import Limiter, turn_away
 from relay.server.splices import SplicedStream
 from relay.ssh.handler import OpenRefused
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
+from relay.ssh.limiter import Limiter, turn_away
 from relay.ssh.listener import Listener
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
 from relay.ssh.stream import Flusher
@@ -168,6 +168,8 @@ class Relay:
             self._limiter.failed(leg.address, leg.failed_tries)
         if self._drained is not None and not self.legs:
             self._drained.set()
+        if not leg.logged_in and not self._limiter.stranger_gone(leg.address):
+            return
         self.log.info(
             "leg down" if leg.logged_in else "login failed",
             "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
@@ -175,6 +177,10 @@ class Relay:
             peer=leg.peer,
             why=f": {error}" if error and str(error) else "",
         )
+
+    def stranger_line(self, leg: ServerLeg) -> bool:
+        """May there be a line about a client that has not logged in?"""
+        return self._limiter.stranger_line(leg.address)
 
     # -- services
 

@@ -43,6 +43,9 @@ class Host(Protocol):
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, whether its client had logged in or not."""
 
+    def stranger_line(self, leg: ServerLeg) -> bool:
+        """May there be a line about a client that has not logged in?"""
+
     def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """`tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
 
@@ -131,22 +134,19 @@ class ServerLeg(Leg, FastServerConnection):
             self.entry = found
             self.identity = blob
             return True
-        self.host.log.info(
-            "key refused",
-            "{peer}: key {key} refused: {reason}",
-            peer=self.peer,
-            key=fingerprint(blob),
-            reason=found.reason,
-        )
+        if self.host.stranger_line(self):
+            self.host.log.info(
+                "key refused", "{peer}: key {key} refused: {reason}",
+                peer=self.peer, key=fingerprint(blob), reason=found.reason,
+            )  # fmt: skip
         return False
 
     def signature_refused(self, algorithm: str) -> None:
-        self.host.log.info(
-            "signature refused",
-            "{peer}: a signature with {algorithm} is not accepted",
-            peer=self.peer,
-            algorithm=algorithm,
-        )
+        if self.host.stranger_line(self):
+            self.host.log.info(
+                "signature refused", "{peer}: a signature with {algorithm} is not accepted",
+                peer=self.peer, algorithm=algorithm,
+            )  # fmt: skip
 
     def send_userauth_failure(self, partial_success: bool) -> None:
         self.failed_tries += 1

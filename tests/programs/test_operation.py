@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from relay.policy.limits import STRANGER_LINES
 from tests.programs.chain import Server, Site, relay_server, start_chain
 from tests.programs.process import GUARD
 from tests.programs.stock import login, may_login, may_publish, refusal
@@ -274,6 +275,16 @@ def test_refusals_are_no_flood_of_lines(site: Site) -> None:
     asyncio.run(ask())
     b.process.wait_for("limit hit: refusals-told$")
     assert sum("nobody:1 refused" in line for line in b.process.lines) == 60
+
+
+def test_strangers_are_no_flood_of_lines(site: Site) -> None:
+    b = relay_server(site)
+    for _ in range(STRANGER_LINES + 10):
+        with dial(b.port) as stranger:
+            assert stranger.recv(100).startswith(b"SSH-2.0-relay")
+    b.process.stop()
+    b.process.wait_for(" 127.0.0.1: 10 more connections did not log in")
+    assert sum("did not log in" in line for line in b.process.lines) == STRANGER_LINES + 1
 
 
 def test_an_agent_does_not_come_in_where_startups_are_full(site: Site) -> None:
