@@ -28,7 +28,7 @@ from relay.server.splices import SplicedStream
 from relay.ssh.handler import OpenRefused
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
-from relay.ssh.limiter import Limiter, turn_away
+from relay.ssh.limiter import Limiter, hung_up, turn_away
 from relay.ssh.listener import Listener
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
 from relay.ssh.stream import Flusher
@@ -110,6 +110,8 @@ class Relay:
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A connection came: it is a leg once it has logged in."""
         strangers = len(self._strangers) + len(self._held_back)
+        if strangers >= self.config.limits.max_startups.begin:
+            strangers -= self._drop_gone()
         refusal = self._limiter.refuse_connection(address[0], strangers)
         if refusal:
             turn_away(sock, refusal)
@@ -118,6 +120,15 @@ class Relay:
             self._held_back[sock] = loop.call_later(delay, self._begin, sock, address)
         else:
             self._begin(sock, address)
+
+    def _drop_gone(self) -> int:
+        """Forget the held back connections whose clients did not wait; nobody reads those, so that
+        they would stand in the way of others until their turn came. Returns how many they were."""
+        gone = hung_up(self._held_back)
+        for sock in gone:
+            self._held_back.pop(sock).cancel()
+            sock.close()
+        return len(gone)
 
     def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Speak with whoever is there."""

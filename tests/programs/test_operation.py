@@ -203,6 +203,16 @@ def test_connections_that_have_not_logged_in(site: Site) -> None:
     b.process.wait_for("limit hit: max-startups, 19 times more")
 
 
+def test_who_is_held_back_and_gone_does_not_count(site: Site) -> None:
+    """Ten have their turn at once; the others have to wait for theirs, and do not."""
+    b = relay_server(site, "--max-startups", "30")
+    for _ in range(40):
+        dial(b.port).close()
+    b.process.wait_for("limit hit: attempts-per-second")
+    assert asyncio.run(may_login(site, b, "client"))
+    assert not b.process.said("max-startups")
+
+
 def test_the_time_to_log_in(site: Site) -> None:
     b = relay_server(site, "--login-grace-time", "0.3")
     with dial(b.port) as stranger:
