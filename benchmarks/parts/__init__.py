@@ -12,6 +12,7 @@ from benchmarks.parts import (
     legs,
     long_links,
     requests,
+    strangers,
     streams,
     throughput,
 )
@@ -31,4 +32,5 @@ PARTS: Mapping[str, Part] = {
     "long-links": long_links.run,
     "idle": idle.run,
     "legs": legs.run,
+    "strangers": strangers.run,
 }

@@ -16,7 +16,7 @@ import anyio
 from relay.log import EventLog
 from relay.policy.forward import format_address
 from relay.policy.grants import Permit
-from relay.ssh.local import dial
+from relay.ssh.local import dial_service
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
 
 NEGOTIATION_TIMEOUT: Final = 30.0
@@ -91,7 +91,7 @@ class SocksExit:
             self._refused(f"{where} is not in PermitRemoteOpen")
             return None, Reply.NOT_ALLOWED
         try:
-            return await dial(request.host, request.port), Reply.GRANTED
+            return await dial_service(request.host, request.port), Reply.GRANTED
         except OSError as error:
             self._refused(f"{where}: {error.strerror or error}")
             return None, Reply.REFUSED

@@ -20,7 +20,7 @@ from relay.policy.grants import Permit
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
-from relay.ssh.local import dial, dial_unix
+from relay.ssh.local import dial_service, dial_unix
 from relay.ssh.supervise import Supervisor
 from relay.wire.numbers import OpenFailure
 
@@ -167,7 +167,7 @@ class Agent:
             return SocksExit(service, self._permits, self._log).dial
         if forward.target_path:
             return lambda: dial_unix(forward.target_path)
-        return lambda: dial(forward.host, forward.hostport)
+        return lambda: dial_service(forward.host, forward.hostport)
 
     async def publish_endpoint(self, endpoint: SessionEndpoint) -> None:
         """Publish the agent's own SSH server. Raises `Refused`."""

@@ -23,10 +23,11 @@ from relay.ssh.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_crea
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.known_hosts import host_name, line_for
 from relay.ssh.leg import Leg
+from relay.ssh.limiter import REPORT_INTERVAL, Limiter
 from relay.ssh.listener import Listener
-from relay.ssh.local import dial
+from relay.ssh.local import dial_service
 from relay.ssh.nested import NestedStream
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
 from relay.wire.numbers import OpenFailure
 
 THIS_MACHINE: Final = "127.0.0.1"
@@ -46,6 +47,9 @@ class SessionEndpoint:
         self._options = server_options([self._host_key()], ())
         self._legs: set[ServerLeg] = set()
         self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
+        # B's own limits: whoever may open the endpoint's name there is a stranger here.
+        self._limiter = Limiter(log)
+        self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
 
     def _host_key(self) -> HostKey:
         key, created = load_or_create_host_key(self.config.state_dir / HOST_KEY_NAME)
@@ -68,7 +72,10 @@ class SessionEndpoint:
     # -- sessions
 
     def stream(self, outer: Leg, origin: str) -> NestedStream:
-        """A stream from B for the endpoint's own service."""
+        """A stream from B for the endpoint's own service. Raises `OpenRefused`."""
+        strangers = sum(not leg.logged_in for leg in self._legs)
+        if refusal := self._limiter.refuse_connection(THIS_MACHINE, strangers):
+            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, refusal)
         stream = NestedStream(outer)
         stream.accept(lambda begun: self._begin(begun, origin))
         return stream
@@ -76,10 +83,19 @@ class SessionEndpoint:
     def _begin(self, stream: NestedStream, origin: str) -> None:
         leg = ServerLeg(asyncio.get_running_loop(), self._options)
         leg.introduce(self, (THIS_MACHINE, 0), f"{origin} by way of the relay")
+        leg.limit_hit = self._limiter.hit
         self._legs.add(leg)
         leg.attach_nested(stream)
 
+    def _report(self) -> None:
+        """Once a minute."""
+        self._limiter.report()
+        for leg in self._legs:
+            leg.refusals = 0
+        self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
+
     def leg_up(self, leg: ServerLeg) -> None:
+        self._limiter.logged_in(leg.address)
         self.log.info(
             "session up",
             "end to end session: {who} as {user} from {peer}, {cipher}",
@@ -88,11 +104,27 @@ class SessionEndpoint:
             peer=leg.peer,
             cipher=leg.get_extra_info("send_cipher", ""),
         )
+        if len(self._legs_of(leg)) > leg.limits.legs_per_key:
+            self._limiter.hit("legs-per-key")
+            leg.dismiss("too many sessions with this key", TOO_MANY_CONNECTIONS)
+
+    def _legs_of(self, leg: ServerLeg) -> set[ServerLeg]:
+        """Those of the key of this one."""
+        return {
+            other for other in self._legs
+            if other.logged_in and other.alive and other.identity == leg.identity
+        }  # fmt: skip
+
+    def stranger_line(self, leg: ServerLeg) -> bool:
+        """May there be a line about a client that has not logged in?"""
+        return self._limiter.stranger_line(leg.address)
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         self._legs.discard(leg)
         for key in [key for key in self._listeners if key[0] is leg]:
             self._listeners.pop(key).close()
+        if not leg.logged_in and not self._limiter.stranger_gone(leg.address):
+            return
         self.log.info(
             "session down" if leg.logged_in else "login failed",
             "end to end session over: {who} from {peer}{why}",
@@ -111,15 +143,18 @@ class SessionEndpoint:
         allowed = any(permit.allows_open(host, port) for permit in self.config.allow)
         if leg.entry is None or not leg.entry.grant.may_open(host, port) or not allowed:
             why = "this key may not open it" if allowed else "not among what --allow allows"
-            self.log.warning(
-                "stream refused", "{target} refused to {leg}: {why}",
-                target=target, leg=str(leg), why=why,
-            )  # fmt: skip
+            if leg.may_tell():
+                self.log.warning(
+                    "stream refused", "{target} refused to {leg}: {why}",
+                    target=target, leg=str(leg), why=why,
+                )  # fmt: skip
             raise OpenRefused(OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}")
-
+        if leg.full():
+            text = f"{target}: there are too many streams already"
+            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
         text = "{target}: closed, {received} bytes in, {sent} bytes out{why}"
         endpoint = Endpoint(leg, log_end(self.log, text, target=target))
-        endpoint.serve(lambda: dial(host, port))
+        endpoint.serve(lambda: dial_service(host, port))
         return endpoint
 
     def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
@@ -128,6 +163,10 @@ class SessionEndpoint:
         permitted = leg.entry is not None and leg.entry.grant.may_publish(bind, port)
         if not self.config.reverse or not permitted or port > MAX_PORT:
             leg.refused(f"a forward of {format_address(bind, port)}")
+            return None
+        legs = self._legs_of(leg)
+        if sum(holder in legs for holder, _, _ in self._listeners) >= leg.limits.services_per_key:
+            self._limiter.hit("services-per-key")
             return None
         try:
             listener = Listener(leg, bind, port, gateway_ports, self.log)
@@ -146,5 +185,7 @@ class SessionEndpoint:
 
     def close(self) -> None:
         """End every session."""
+        self._reports.cancel()
+        self._limiter.report()
         for leg in list(self._legs):
             leg.close()

@@ -84,7 +84,8 @@ def _parser() -> CommandLine:
         metavar="SECONDS",
         type=seconds,
         default=DEFAULT_WAIT,
-        help="how long a new connection waits while the server is away (default %(default)g)",
+        help="how long a new connection waits while the server is away, and after its return "
+        "for a service that is not published again yet (default %(default)g)",
     )
     group.add_argument(
         "--keep-trying",

@@ -23,7 +23,12 @@ from relay.cli.run import run_program
 from relay.cli.settings import Several, checked, read_settings
 from relay.errors import UsageError
 from relay.policy.forward import parse_listen
-from relay.policy.limits import Limits, Startups
+from relay.policy.limits import (
+    CLIENT_ALIVE_COUNT_MAX,
+    CLIENT_ALIVE_INTERVAL,
+    Limits,
+    Startups,
+)
 from relay.policy.ssh_values import parse_size
 from relay.server.config import DRAIN, ServerConfig
 
@@ -117,8 +122,27 @@ def _parser() -> CommandLine:
         default=DRAIN,
         help="after SIGTERM, let open streams go on for so long (default %(default)g)",
     )
+    _add_keepalive(group)
     add_general_options(parser, quiet=False)
     return parser
+
+
+def _add_keepalive(group: Any) -> None:
+    group.add_argument(
+        "--client-alive-interval",
+        metavar="SECONDS",
+        type=seconds,
+        default=CLIENT_ALIVE_INTERVAL,
+        help="after so much silence ask a client whether it is there, as ClientAliveInterval of "
+        "sshd; 0: never (default %(default)g)",
+    )
+    group.add_argument(
+        "--client-alive-count-max",
+        metavar="NUMBER",
+        type=_count_or_none,
+        default=CLIENT_ALIVE_COUNT_MAX,
+        help="give it up after so many questions without an answer; 0: never (default %(default)s)",
+    )
 
 
 def _add_places(parser: CommandLine) -> None:
@@ -241,6 +265,8 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
         share_services=tuple(arguments.share_services),
         ciphers=arguments.ciphers,
         rekey_limit=arguments.rekey_limit,
+        client_alive_interval=arguments.client_alive_interval,
+        client_alive_count_max=arguments.client_alive_count_max,
         drain=arguments.drain,
         limits=limits,
     )

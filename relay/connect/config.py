@@ -36,4 +36,4 @@ class ConnectConfig:
     keep_trying: bool = False
     """A refusal that only a person can undo does not end the program."""
     wait: float = DEFAULT_WAIT
-    """Seconds that a new connection waits while there is no leg."""
+    """Seconds that a new connection waits while there is no leg, or behind a new leg no service."""

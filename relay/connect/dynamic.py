@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from relay.connect.gate import Gate
+from relay.connect.gate import Gate, Visitor
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg
@@ -61,7 +61,7 @@ class DynamicForward:
             client.answer(Reply.FAILED)
             client.sock.close()
 
-        self._gate.enter(lambda leg: self._open(leg, client, request), turned_away)
+        self._gate.enter(Visitor(lambda leg: self._open(leg, client, request), turned_away))
 
     def _open(self, leg: ClientLeg, client: Negotiation, request: Request) -> None:
         target = format_address(request.host, request.port)

@@ -1,12 +1,18 @@
-"""Where new connections wait while there is no leg to carry them."""
+"""Where new connections wait while there is no leg to carry them, or while the leg is so new that
+the agent behind it may not be back yet."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
+
+AGAIN: Final = 1.0
+"""Seconds between two tries to open a stream to a service that is not published yet. An agent that
+lost B when we did is back within a second, as a rule."""
 
 
 class Carrier(Protocol):
@@ -28,6 +34,10 @@ class Gate(Generic[Way]):
         self._tasks = tasks
         self._leg: Way | None = None
         self._opened = anyio.Event()
+        self._opened_at = -math.inf
+        # How many wait for a leg, and the news that somebody does.
+        self._waiting = 0
+        self._came = anyio.Event()
 
     @property
     def leg(self) -> Way | None:
@@ -37,26 +47,66 @@ class Gate(Generic[Way]):
     def open(self, leg: Way) -> None:
         """There is a leg: for those who wait, and for those who come while it lives."""
         self._leg = leg
+        self._opened_at = anyio.current_time()
         opened, self._opened = self._opened, anyio.Event()
         opened.set()
 
-    def enter(self, begin: Callable[[Way], None], turned_away: Callable[[], None]) -> None:
-        """Call `begin` with the leg, now or when there is one, or else `turned_away`."""
+    async def wanted(self) -> None:
+        """Return when somebody waits for a leg."""
+        while not self._waiting:
+            await self._came.wait()
+
+    def enter(self, visitor: Visitor[Way]) -> None:
+        """Let the visitor begin with the leg, now or when there is one, or else turn it away."""
         leg = self.leg
         if leg is not None:
-            begin(leg)
+            visitor.begin(leg)
         else:
-            self._tasks.start_soon(self._wait, begin, turned_away)
+            self._tasks.start_soon(self._wait, visitor, 0.0)
 
-    async def _wait(self, begin: Callable[[Way], None], turned_away: Callable[[], None]) -> None:
+    def may_enter_again(self, visitor: Visitor[Way]) -> bool:
+        """Is it worth another try, for a visitor whose service was not there? For no longer than
+        it may wait at all, nor than that after the leg came up: then the name is wrong."""
+        last = min(visitor.came, self._opened_at) + self.wait
+        return anyio.current_time() + AGAIN <= last
+
+    def enter_again(self, visitor: Visitor[Way]) -> None:
+        """The same after a while, for one who may."""
+        visitor.again = True
+        self._tasks.start_soon(self._wait, visitor, AGAIN)
+
+    async def _wait(self, visitor: Visitor[Way], pause: float) -> None:
         leg: Way | None = None
         try:
-            with anyio.move_on_after(self.wait):
-                while (leg := self.leg) is None:
-                    await self._opened.wait()
+            await anyio.sleep(pause)
+            leg = await self._next_leg(visitor.came + self.wait)
         finally:
             # Also when the program ends, since a socket hangs on it.
             if leg is None:
-                turned_away()
+                visitor.turn_away()
         if leg is not None:
-            begin(leg)
+            visitor.begin(leg)
+
+    async def _next_leg(self, until: float) -> Way | None:
+        leg: Way | None = None
+        self._waiting += 1
+        came, self._came = self._came, anyio.Event()
+        came.set()
+        try:
+            with anyio.CancelScope(deadline=until):
+                while (leg := self.leg) is None:
+                    await self._opened.wait()
+        finally:
+            self._waiting -= 1
+        return leg
+
+
+class Visitor(Generic[Way]):
+    """A new connection. `begin` is given a leg, or else `turn_away` is called."""
+
+    def __init__(self, begin: Callable[[Way], None], turn_away: Callable[[], None]) -> None:
+        self.begin = begin
+        self.turn_away = turn_away
+        self.came = anyio.current_time()
+        # It has entered more than once.
+        self.again = False

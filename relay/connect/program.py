@@ -5,34 +5,31 @@ The ports are opened once and stay open; the legs come and go under them.
 
 from __future__ import annotations
 
-import math
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import anyio
 
 from relay.connect.config import ConnectConfig
-from relay.connect.dynamic import STREAM_CLOSED, DynamicForward
+from relay.connect.dynamic import DynamicForward
 from relay.connect.gate import Gate
+from relay.connect.local import LocalForward
 from relay.connect.stdio import run_stdio
 from relay.errors import AddressError, PeerError
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg, connect, explain
-from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.hostkeys import fingerprint
 from relay.ssh.local import (
     EVERY_ADDRESS,
     LOOPBACK,
-    Acceptor,
     addresses_of,
     listen,
     listen_unix,
-    name_of,
 )
 from relay.ssh.supervise import Supervisor
-from relay.wire.messages import streamlocal_fields, tcpip_fields
 
 
 async def run(config: ConnectConfig, log: EventLog) -> None:
@@ -45,13 +42,14 @@ async def run(config: ConnectConfig, log: EventLog) -> None:
             gate: Gate[ClientLeg] = Gate(config.wait, waiting)
             # Before B is dialled: what is wrong on this machine is told first.
             forwards = open_forwards(config, gate, stack, log)
-            await supervisor(config, log).run(Carried(config, gate, forwards, log).attempt)
+            carried = Carried(config, gate, forwards, log)
+            await supervisor(config, log, wanted=gate.wanted).run(carried.attempt)
 
 
-def supervisor(config: ConnectConfig, log: EventLog, patience: float = math.inf) -> Supervisor:
+def supervisor(config: ConnectConfig, log: EventLog, **settings: Any) -> Supervisor:
     where = format_address(config.client.host, config.client.port)
     once, keep_trying = config.once, config.keep_trying
-    return Supervisor(where, log, once=once, keep_trying=keep_trying, patience=patience)
+    return Supervisor(where, log, once=once, keep_trying=keep_trying, **settings)
 
 
 async def one_stream(config: ConnectConfig, host: str, port: int, log: EventLog) -> None:
@@ -151,45 +149,3 @@ def listening_sockets(config: ConnectConfig, forward: Forward) -> list[socket.so
     default = EVERY_ADDRESS if config.gateway_ports else LOOPBACK
     family = config.client.address_family
     return listen(addresses_of(forward.bind, default=default, family=family), forward.port)
-
-
-class LocalForward:
-    """One `-L`: its open ports and the streams that come in there."""
-
-    def __init__(
-        self,
-        gate: Gate[ClientLeg],
-        forward: Forward,
-        sockets: list[socket.socket],
-        log: EventLog,
-    ) -> None:
-        """`sockets` listen, and are the forward's from now on."""
-        self._gate = gate
-        self._forward = forward
-        self._log = log
-        self._name = name_of(sockets[0])
-        self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
-
-    def say_ready(self) -> None:
-        """There is a leg for the first time."""
-        self._log.info(
-            "ready", "{listening} -> {target} ready",
-            listening=self._name, target=self._forward.target,
-        )  # fmt: skip
-
-    def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
-        self._gate.enter(lambda leg: self._open(leg, sock, origin), sock.close)
-
-    def _open(self, leg: ClientLeg, sock: socket.socket, origin: tuple[str, int]) -> None:
-        names = {"listening": self._name, "target": self._forward.target}
-        endpoint = Endpoint(leg, log_end(self._log, STREAM_CLOSED, **names))
-        if path := self._forward.target_path:
-            endpoint.open(sock, b"direct-streamlocal@openssh.com", streamlocal_fields(path))
-        else:
-            fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
-            endpoint.open(sock, b"direct-tcpip", fields)
-
-    def close(self) -> None:
-        """Accept no more."""
-        for acceptor in self._acceptors:
-            acceptor.close()

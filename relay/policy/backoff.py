@@ -3,10 +3,16 @@
 The wait before a try is drawn evenly from zero to a ceiling that doubles with each failure ("full
 jitter"). Whoever was connected to one B loses it at the same moment, and with any rule that has no
 chance in it they would all come back at the same moment too.
+
+Three things keep the wait in proportion. It is never longer than B has been away, so that a few
+short draws do not let the ceiling run ahead of the clock: who was away for two seconds is found
+again within about two more. Somebody who waits for B now makes it short (`WANTED`). And nobody
+can hurry a refusal that only a person can undo (`SLOW`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -20,6 +26,11 @@ and a B that is down is asked four times a minute by each."""
 HELD: Final = 10.0
 """Seconds that a connection must have held to begin anew with `FIRST`. One that is closed as soon
 as it is made must not be made twice a second for ever."""
+
+WANTED: Final = 4.0
+"""Seconds: the last ceiling while somebody waits for the connection. It is well below what anybody
+waits (`--wait`, 15 s), so that a B that is back is found in time, and a thousand clients that are
+all waited for are still spread over seconds."""
 
 SLOW: Final = 300.0
 """Seconds between tries after a refusal that only a person can undo, by editing a file somewhere:
@@ -48,11 +59,17 @@ class Backoff:
         self._longest = longest
         self._ceiling = first
 
-    def next(self) -> float:
-        """Seconds to wait after one more failure."""
-        ceiling = self._ceiling
-        self._ceiling = min(2 * ceiling, self._longest)
+    def next(self, away: float = math.inf) -> float:
+        """Seconds to wait after one more failure; `away` is how long there has been no connection
+        that held."""
+        # Drawn always at its longest, the sum of the waits is what this lets pass.
+        ceiling = min(self._ceiling, self._first + away)
+        self._ceiling = min(2 * self._ceiling, self._longest)
         return ceiling * self._random()
+
+    def wanted(self) -> float:
+        """Seconds to wait at most, from when somebody waits for the connection."""
+        return WANTED * self._random()
 
     def slow(self) -> float:
         """Seconds to wait after a refusal that will not change by itself."""

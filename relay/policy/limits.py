@@ -56,7 +56,8 @@ CLIENT_ALIVE_INTERVAL: Final = 15
 connection after minutes, the worst after 30 s."""
 
 CLIENT_ALIVE_COUNT_MAX: Final = 3
-"""Questions without an answer after which the client is given up."""
+"""Questions without an answer after which the client is given up: a minute of silence, with which
+a link that changes its route, and a laptop between two access points, come back."""
 
 LOGIN_GRACE_TIME: Final = 30
 """Seconds to authenticate. sshd gives 120 for a person who types a password; here a key answers."""
@@ -91,6 +92,16 @@ in after a coffee."""
 FAILED_SOURCES: Final = 4096
 """Sources whose failures are remembered: 1 MiB at most. Who has more addresses than that cannot be
 kept out by counting."""
+
+STRANGER_LINES: Final = 20
+"""Lines in the log that one source may cause in a minute by connections that do not log in; then
+they are counted. It is three tries with all keys of an ssh-agent, each refusal with its reason."""
+
+STRANGERS_LINES: Final = 100
+"""The same for all sources together: those of a botnet try once each."""
+
+STRANGER_SOURCES: Final = 20
+"""Sources that are named with a count each minute. What comes from more is counted together."""
 
 LEGS_PER_KEY: Final = 64
 """A fleet that shares a key is smaller; whoever reconnects without end is stopped here."""

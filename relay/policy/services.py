@@ -30,6 +30,10 @@ FORBIDDEN_IN_NAMES: Final = frozenset(':/[]*?!,"\\')
 SHARE_MARK: Final = "+"
 """Before a name: together with others. No host name begins with it."""
 
+NOT_PUBLISHED: Final = "no such service is published"
+"""How B's refusal of a stream ends that may be granted a moment later, when the agent is there.
+(CHANNEL_OPEN_FAILURE has one code for that and for a service that refuses: RFC 4254 §5.1.)"""
+
 Holder = TypeVar("Holder")
 _Key = tuple[str, int]
 

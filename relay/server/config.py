@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from relay.policy.limits import Limits
+from relay.policy.limits import CLIENT_ALIVE_COUNT_MAX, CLIENT_ALIVE_INTERVAL, Limits
 from relay.ssh.config import GatewayPorts
 
 DRAIN: Final = 10.0
@@ -33,6 +33,10 @@ class ServerConfig:
     """Empty: `algorithms.CIPHERS`."""
     rekey_limit: int = 0
     """Bytes in either direction after which keys are changed; 0: what the cipher allows."""
+    client_alive_interval: float = CLIENT_ALIVE_INTERVAL
+    """Seconds of silence after which a client is asked whether it is there; 0: never."""
+    client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX
+    """Questions without an answer after which a client is given up; 0: it never is."""
     drain: float = DRAIN
     limits: Limits = field(default_factory=Limits)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
-from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -25,10 +24,8 @@ from relay.ssh.hostkeys import (
     load_host_key,
     load_or_create_host_key,
 )
+from relay.ssh.limiter import REPORT_INTERVAL
 from relay.ssh.local import Acceptor, listen, name_of
-
-REPORT_INTERVAL: Final = 60.0
-"""Seconds between two lines about a limit that is hit again and again."""
 
 
 async def run(

@@ -15,6 +15,7 @@ from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
 from relay.policy.patterns import match_pattern
 from relay.policy.services import (
+    NOT_PUBLISHED,
     Registry,
     Service,
     ServiceError,
@@ -23,11 +24,11 @@ from relay.policy.services import (
     unmarked,
 )
 from relay.server.config import FIXED, ServerConfig, changes
-from relay.server.limiter import Limiter, turn_away
 from relay.server.splices import SplicedStream
 from relay.ssh.handler import OpenRefused
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
+from relay.ssh.limiter import Limiter, hung_up, turn_away
 from relay.ssh.listener import Listener
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
 from relay.ssh.stream import Flusher
@@ -79,7 +80,10 @@ class Relay:
         self.config = config
         limits = config.limits
         self._limiter.limits = limits
-        self._options = server_options(self._host_keys, config.ciphers, limits.login_grace_time)
+        self._options = server_options(
+            self._host_keys, config.ciphers, limits.login_grace_time,
+            config.client_alive_interval, config.client_alive_count_max,
+        )  # fmt: skip
         Flusher.of(asyncio.get_running_loop()).waiting_limit = limits.waiting_per_process
         for leg in self.legs:
             self._limit(leg)
@@ -106,6 +110,8 @@ class Relay:
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A connection came: it is a leg once it has logged in."""
         strangers = len(self._strangers) + len(self._held_back)
+        if strangers >= self.config.limits.max_startups.begin:
+            strangers -= self._drop_gone()
         refusal = self._limiter.refuse_connection(address[0], strangers)
         if refusal:
             turn_away(sock, refusal)
@@ -114,6 +120,15 @@ class Relay:
             self._held_back[sock] = loop.call_later(delay, self._begin, sock, address)
         else:
             self._begin(sock, address)
+
+    def _drop_gone(self) -> int:
+        """Forget the held back connections whose clients did not wait; nobody reads those, so that
+        they would stand in the way of others until their turn came. Returns how many they were."""
+        gone = hung_up(self._held_back)
+        for sock in gone:
+            self._held_back.pop(sock).cancel()
+            sock.close()
+        return len(gone)
 
     def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Speak with whoever is there."""
@@ -164,6 +179,8 @@ class Relay:
             self._limiter.failed(leg.address, leg.failed_tries)
         if self._drained is not None and not self.legs:
             self._drained.set()
+        if not leg.logged_in and not self._limiter.stranger_gone(leg.address):
+            return
         self.log.info(
             "leg down" if leg.logged_in else "login failed",
             "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
@@ -171,6 +188,10 @@ class Relay:
             peer=leg.peer,
             why=f": {error}" if error and str(error) else "",
         )
+
+    def stranger_line(self, leg: ServerLeg) -> bool:
+        """May there be a line about a client that has not logged in?"""
+        return self._limiter.stranger_line(leg.address)
 
     # -- services
 
@@ -293,7 +314,7 @@ class Relay:
             raise self._refuse_stream(leg, wanted, GOODBYE)
         services = [one for one in self._registry.find_all(host, port) if one.holder.alive]
         if not services:
-            raise self._refuse_stream(leg, wanted, "no such service is published")
+            raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
         # Of several that share it, who has the fewest open streams; of these, the longest there.
         service = min(services, key=self._open_streams.__getitem__)
         if leg.full() or service.holder.full():

@@ -46,6 +46,10 @@ StreamHandler = Callable[[str, int, str, int], object]
 LOGIN_TIMEOUT = 60
 """Seconds from the TCP connection to the login: a person may have to touch a security key."""
 
+SHORTEST_LOGIN_SILENCE = 5.0
+"""Seconds that B may take for an answer before the login, however short the keepalive's patience
+is: it lets those wait who come too fast."""
+
 DIAL_TIMEOUT = 15
 """Seconds for the TCP connection to one address of B. The kernel knocks after 0, 1, 3 and 7 s and
 then at ever longer intervals for two minutes; who knocks anew meets a B that is back sooner."""
@@ -69,6 +73,23 @@ class ClientLeg(Leg, FastClientConnection):
         # The leg that this one is a session inside of; it has no other use, and ends with it.
         self.via: ClientLeg | None = None
         self._rekey_timer: asyncio.TimerHandle | None = None
+        self._answer_timer: asyncio.TimerHandle | None = None
+
+    def expect_answers(self, seconds: float, problem: str) -> None:
+        """Until the login, give B up after so much silence: the keepalive begins behind it (no
+        server takes a global request before, RFC 4252 §6), and on a link that is lost in between
+        nothing of ours may be under way that the kernel would miss an answer to."""
+        self.heard()
+        self._check_answer(seconds, problem)
+
+    def _check_answer(self, seconds: float, problem: str) -> None:
+        if self.can_send:
+            return
+        left = seconds - self.silence
+        if left <= 0:
+            self.fail(LegLost(problem))
+            return
+        self._answer_timer = self.loop.call_later(left, self._check_answer, seconds, problem)
 
     def rekey_every(self, seconds: float) -> None:
         """Change keys after so much time, if anything was sent under them (RFC 4253 §9)."""
@@ -82,8 +103,9 @@ class ClientLeg(Leg, FastClientConnection):
 
     def closed(self) -> None:
         super().closed()
-        if self._rekey_timer is not None:
-            self._rekey_timer.cancel()
+        for timer in (self._rekey_timer, self._answer_timer):
+            if timer is not None:
+                timer.cancel()
         if self.proxy is not None:
             self.proxy.close()
         if self.via is not None:
@@ -179,6 +201,9 @@ async def _connect(config: ClientConfig, log: EventLog, via: ClientLeg | None) -
             leg.rekey_limit = config.rekey_limit
             leg.proxy, leg.via = proxy, via
             leg.host_key_shown = lambda: setattr(timeout, "deadline", math.inf)
+            if leg.patience and not identities.need_a_person:
+                silence = max(leg.patience, SHORTEST_LOGIN_SILENCE)
+                leg.expect_answers(silence, f"cannot connect to {where}: no answer")
             await _log_in(leg, way, options.waiter, config)
     except TimeoutError:
         raise LegLost(f"cannot connect to {where}: timed out") from None

@@ -32,16 +32,13 @@ from relay.errors import ProtocolViolation
 from relay.log import EventLog, Field
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
+from relay.ssh.local import RESET_ON_CLOSE
 from relay.ssh.watch import ResetWatch
 from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, data_size, frame_data
 from relay.wire.window import START, ReceiveWindow
-
-_RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: close() sends RST. So does the kernel when it closes the sockets of a
-process that was killed, and a stream that was cut so is not taken for whole either."""
 
 _FINISH: Final = struct.pack("ii", 0, 0)
 """SO_LINGER off: close() sends what is left and then FIN."""
@@ -136,7 +133,7 @@ class Endpoint(ChannelHandler):
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._sock = sock
         self._watch.add(sock, self._reset)
 
@@ -344,6 +341,15 @@ class Endpoint(ChannelHandler):
             self.leg.remove_channel(self.channel.local_id)
         self._drop_socket(reset=False)
         self._report(f"refused: {reason}")
+
+    def take_back(self) -> socket.socket | None:
+        """Before `failed` is passed on: the socket as it came, for another try. This one is over
+        without a word."""
+        self._ended = None
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            self._watch.remove(sock)
+        return sock
 
     def _drop_socket(self, *, reset: bool) -> None:
         sock, self._sock = self._sock, None

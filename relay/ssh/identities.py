@@ -35,6 +35,11 @@ class Identities:
     pairs: KeyPairs
     agent: asyncssh.SSHAgentClient | None
 
+    @property
+    def need_a_person(self) -> bool:
+        """May a signature wait for somebody who confirms it, or touches a security key?"""
+        return self.agent is not None or any(b"sk-" in pair.algorithm for pair in self.pairs)
+
     def close(self) -> None:
         """No more signatures are needed."""
         if self.agent is not None:

@@ -84,6 +84,14 @@ LATE_BYTES: Final = 256 * 2**20
 """What a peer may still send under the old keys after our KEXINIT: what it had under way when it
 heard of it. Twice what a path of 10 Gbit/s and 100 ms holds."""
 
+NEVER_GIVE_UP: Final = 2**31 - 1
+"""Questions without an answer after which a peer is given up, where it never is: asyncssh has no
+word for that."""
+
+LONGEST_PATIENCE: Final = 24 * 3600.0
+"""Seconds of silence that are worth telling the kernel of, which gives up earlier by itself: its
+timeouts are counted in 31 bits of milliseconds."""
+
 _log: Final = logging.getLogger(INTERNAL)
 
 
@@ -501,13 +509,20 @@ class FastConnection(SSHConnection):
         """The peer sent something."""
         self._heard = self._loop.time()
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the peer was last heard."""
+        return self._loop.time() - self._heard
+
     def _reset_keepalive_timer(self) -> None:
         self.heard()
 
     @property
     def patience(self) -> float:
-        """Seconds of silence after which the keepalive gives the peer up; 0: it never does."""
-        return float(self._keepalive_interval or 0) * (self._keepalive_count_max + 1)
+        """Seconds of silence after which the keepalive gives the peer up; 0: it never does, or so
+        late that it makes no difference."""
+        seconds = float(self._keepalive_interval or 0) * (self._keepalive_count_max + 1)
+        return seconds if seconds <= LONGEST_PATIENCE else 0.0
 
     def set_keepalive(
         self, interval: float | str | None = None, count_max: int | None = None
@@ -518,7 +533,7 @@ class FastConnection(SSHConnection):
             self._set_keepalive_timer()
 
     def _keepalive_timer_callback(self) -> None:
-        silence = self._loop.time() - self._heard
+        silence = self.silence
         interval = float(self._keepalive_interval or 0)
         if not self.listening:
             silence = 0.0  # It may have said much: we are the ones who do not listen.

@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -186,6 +187,21 @@ class Acceptor:
         self._sock.close()
 
 
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, zero seconds: close() sends RST. So does the kernel when it closes the sockets of a
+process that was killed, and a stream that was cut so is not taken for whole either."""
+
+
+async def dial_service(host: str, port: int) -> socket.socket:
+    """A connected socket for a stream, which ends with a reset from its first moment on: a leg that
+    is lost, or a program that is killed, between the connection and the stream's begin must not
+    look to the service like a client that came, had nothing to say, and went.
+
+    Raises OSError, as `dial`.
+    """
+    return await dial(host, port, linger=RESET_ON_CLOSE)
+
+
 async def dial(
     host: str,
     port: int,
@@ -193,6 +209,7 @@ async def dial(
     family: int = socket.AF_UNSPEC,
     bind_address: str = "",
     seconds_each: float | None = None,
+    linger: bytes | None = None,
 ) -> socket.socket:
     """A connected socket to `host:port`, trying its addresses in their order, each for
     `seconds_each` (None: for as long as the system does).
@@ -210,6 +227,8 @@ async def dial(
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
+            if linger is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             if bind_address:
                 source = await loop.getaddrinfo(bind_address, 0, family=family, type=kind)
                 sock.bind(source[0][4])

@@ -24,7 +24,7 @@ from relay.policy.limits import (
 )
 from relay.policy.patterns import parse_ip
 from relay.ssh.hostkeys import HostIdentity
-from relay.ssh.internals import FastServerConnection, common_options
+from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
 
@@ -42,6 +42,9 @@ class Host(Protocol):
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, whether its client had logged in or not."""
+
+    def stranger_line(self, leg: ServerLeg) -> bool:
+        """May there be a line about a client that has not logged in?"""
 
     def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """`tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
@@ -131,22 +134,19 @@ class ServerLeg(Leg, FastServerConnection):
             self.entry = found
             self.identity = blob
             return True
-        self.host.log.info(
-            "key refused",
-            "{peer}: key {key} refused: {reason}",
-            peer=self.peer,
-            key=fingerprint(blob),
-            reason=found.reason,
-        )
+        if self.host.stranger_line(self):
+            self.host.log.info(
+                "key refused", "{peer}: key {key} refused: {reason}",
+                peer=self.peer, key=fingerprint(blob), reason=found.reason,
+            )  # fmt: skip
         return False
 
     def signature_refused(self, algorithm: str) -> None:
-        self.host.log.info(
-            "signature refused",
-            "{peer}: a signature with {algorithm} is not accepted",
-            peer=self.peer,
-            algorithm=algorithm,
-        )
+        if self.host.stranger_line(self):
+            self.host.log.info(
+                "signature refused", "{peer}: a signature with {algorithm} is not accepted",
+                peer=self.peer, algorithm=algorithm,
+            )  # fmt: skip
 
     def send_userauth_failure(self, partial_success: bool) -> None:
         self.failed_tries += 1
@@ -242,6 +242,8 @@ def server_options(
     host_keys: Sequence[HostIdentity],
     ciphers: tuple[str, ...],
     login_grace_time: float = LOGIN_GRACE_TIME,
+    client_alive_interval: float = CLIENT_ALIVE_INTERVAL,
+    client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX,
 ) -> asyncssh.SSHServerConnectionOptions:
     """asyncssh's options for serving legs; one object serves any number of them."""
     return asyncssh.SSHServerConnectionOptions(
@@ -250,8 +252,9 @@ def server_options(
         server_host_keys=list(host_keys),
         server_version="relay",
         login_timeout=login_grace_time,
-        keepalive_interval=CLIENT_ALIVE_INTERVAL,
-        keepalive_count_max=CLIENT_ALIVE_COUNT_MAX,
+        keepalive_interval=client_alive_interval,
+        # sshd_config(5): "Setting a zero ClientAliveCountMax disables connection termination."
+        keepalive_count_max=client_alive_count_max or NEVER_GIVE_UP,
         authorized_client_keys=None,
         agent_forwarding=False,
     )

@@ -41,6 +41,7 @@ class Supervisor:
         once: bool,
         keep_trying: bool,
         patience: float = math.inf,
+        wanted: Callable[[], Awaitable[None]] = anyio.sleep_forever,
         random: Random = random.random,
     ) -> None:
         """
@@ -50,6 +51,7 @@ class Supervisor:
             once: there is only one try: any failure is raised.
             keep_trying: go on after a lasting refusal as well, slowly.
             patience: seconds in which the first connection must have begun to be tried.
+            wanted: returns when somebody waits for the connection: the next try is then soon.
             random: where the jitter comes from.
         """
         self._where = where
@@ -57,8 +59,11 @@ class Supervisor:
         self._once = once
         self._keep_trying = keep_trying
         self._patience = patience
+        self._wanted = wanted
         self._backoff = Backoff(random)
         self._repeats = Repeats()
+        # Since when there has been no connection that held.
+        self._away_since = 0.0
         # When the connection came up; None: it has not.
         self._up_since: float | None = None
         self._was_up = False
@@ -67,7 +72,8 @@ class Supervisor:
 
     async def run(self, attempt: Attempt) -> None:
         """Try until an attempt returns. Raises what it raises, once that is the end of it."""
-        give_up_at = anyio.current_time() + self._patience
+        self._away_since = anyio.current_time()
+        give_up_at = self._away_since + self._patience
         while True:
             self._up_since = None
             try:
@@ -78,7 +84,16 @@ class Supervisor:
                 if not self._was_up and anyio.current_time() + delay > give_up_at:
                     raise
                 self._say(error, delay)
-            await anyio.sleep(delay)
+                await self._pause(delay, hurried=_passing(error))
+
+    async def _pause(self, delay: float, *, hurried: bool) -> None:
+        """Wait for so long, or less if the connection is wanted meanwhile."""
+        with anyio.move_on_after(delay) as pause:
+            if hurried:
+                await self._wanted()
+                soon = anyio.current_time() + self._backoff.wanted()
+                pause.deadline = min(pause.deadline, soon)
+            await anyio.sleep_forever()
 
     def _up(self) -> None:
         now = self._up_since = anyio.current_time()
@@ -95,11 +110,12 @@ class Supervisor:
         if self._held():
             self._backoff.reset()
             self._repeats.reset()
+            self._away_since = anyio.current_time()
         ours = isinstance(error, LocalError)
         if self._once or (ours and not self._was_up):
             raise error
         if _passing(error):
-            return self._backoff.next()
+            return self._backoff.next(anyio.current_time() - self._away_since)
         if not self._keep_trying:
             raise error
         return self._backoff.slow()

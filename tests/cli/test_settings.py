@@ -32,6 +32,8 @@ services-per-key = 5
 channels-per-leg = 6
 waiting-per-leg = "7M"
 waiting-per-process = "8M"
+client-alive-interval = 2.5
+client-alive-count-max = 0
 drain = 30
 verbose = 1
 log-format = "json"
@@ -71,6 +73,8 @@ def test_every_flag_is_a_key(monkeypatch: pytest.MonkeyPatch, file: Path) -> Non
         share_services=("gpu*:8000",),
         ciphers=("aes256-gcm@openssh.com",),
         rekey_limit=512 << 20,
+        client_alive_interval=2.5,
+        client_alive_count_max=0,
         drain=30,
         limits=Limits(Startups(5, 50, 20), 2.5, 3, 0, 4, 5, 6, 7 << 20, 8 << 20),
     )
@@ -106,6 +110,8 @@ def test_an_empty_file_changes_nothing(monkeypatch: pytest.MonkeyPatch, file: Pa
         ("\n[limits]\ndrain = 1", "{file}:2: limits: there is no such key"),
         ("limits.drain = 1", "{file}:1: limits: there is no such key"),
         ("#\n#\ndrain = 'soon'", "{file}:3: drain: 'soon': give SECONDS"),
+        ("client-alive-interval = -1", "{file}:1: client-alive-interval: '-1': give SECONDS"),
+        ("client-alive-count-max = -1", "{file}:1: client-alive-count-max: '-1': give NUMBER"),
         ("drain = -1", "{file}:1: drain: '-1': give SECONDS"),
         ("drain = [1]", "{file}:1: drain: give a text or a number"),
         ("drain = true", "{file}:1: drain: give a text or a number"),

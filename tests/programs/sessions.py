@@ -198,15 +198,23 @@ def start_sessions(
 
 
 @asynccontextmanager
+async def inner_session(
+    site: Site, leg: SSHClientConnection, key: str = "client", name: str = "gpu1", **options: Any
+) -> AsyncIterator[SSHClientConnection]:
+    """A session of stock asyncssh with the endpoint inside a leg of it, which can be made to ask
+    for anything."""
+    options.setdefault("client_keys", [str(site.key(key))])
+    async with asyncssh.connect(
+        name, tunnel=leg, username="somebody", config=None, agent_path=None,
+        known_hosts=str(site.known_hosts), login_timeout=GUARD, **options,
+    ) as inner:  # fmt: skip
+        yield inner
+
+
+@asynccontextmanager
 async def session(
     site: Site, b: Server, key: str = "client", name: str = "gpu1"
 ) -> AsyncIterator[SSHClientConnection]:
-    """A session of stock asyncssh with the endpoint, which can be made to ask for anything."""
-    async with (
-        login(site, b, "client") as leg,
-        asyncssh.connect(
-            name, tunnel=leg, username="somebody", client_keys=[str(site.key(key))], config=None,
-            agent_path=None, known_hosts=str(site.known_hosts), login_timeout=GUARD,
-        ) as inner,
-    ):  # fmt: skip
+    """The same inside a leg of its own."""
+    async with login(site, b, "client") as leg, inner_session(site, leg, key, name) as inner:
         yield inner

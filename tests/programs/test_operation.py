@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from relay.policy.limits import STRANGER_LINES
 from tests.programs.chain import Server, Site, relay_server, start_chain
 from tests.programs.process import GUARD
 from tests.programs.stock import login, may_login, may_publish, refusal
@@ -95,6 +96,32 @@ def test_sighup_reads_the_configuration_again(site: Site) -> None:
     reload(b, "authorized_keys stays None until restarted")
 
 
+# -- clients that fall silent
+
+
+def test_a_client_that_does_not_answer_is_given_up(site: Site) -> None:
+    alive = ("--client-alive-interval", "0.2", "--client-alive-count-max", "1")
+    chain = start_chain(site, b_options=alive)
+    with chain.stream()[1] as service:
+        chain.a.signal(signal.SIGSTOP)
+        chain.b.process.wait_for(r"leg down: .*\(client\).*: Client not responding to keepalive")
+        assert is_reset(service)
+        chain.a.signal(signal.SIGCONT)
+    chain.a.wait_for("connected to .* again")
+    exchange(*chain.stream(), MIB)
+
+
+def test_a_count_of_zero_gives_up_nobody(site: Site) -> None:
+    alive = ("--client-alive-interval", "0.2", "--client-alive-count-max", "0", "-vvv")
+    chain = start_chain(site, b_options=alive)
+    stream = chain.stream()
+    chain.a.signal(signal.SIGSTOP)
+    asked = sum("Sending keepalive request" in line for line in chain.b.process.lines)
+    chain.b.process.wait_for("Sending keepalive request", count=asked + 10)
+    chain.a.signal(signal.SIGCONT)
+    exchange(*stream, MIB)
+
+
 # -- a supervisor
 
 
@@ -176,6 +203,16 @@ def test_connections_that_have_not_logged_in(site: Site) -> None:
     b.process.wait_for("limit hit: max-startups, 19 times more")
 
 
+def test_who_is_held_back_and_gone_does_not_count(site: Site) -> None:
+    """Ten have their turn at once; the others have to wait for theirs, and do not."""
+    b = relay_server(site, "--max-startups", "30")
+    for _ in range(40):
+        dial(b.port).close()
+    b.process.wait_for("limit hit: attempts-per-second")
+    assert asyncio.run(may_login(site, b, "client"))
+    assert not b.process.said("max-startups")
+
+
 def test_the_time_to_log_in(site: Site) -> None:
     b = relay_server(site, "--login-grace-time", "0.3")
     with dial(b.port) as stranger:
@@ -248,6 +285,16 @@ def test_refusals_are_no_flood_of_lines(site: Site) -> None:
     asyncio.run(ask())
     b.process.wait_for("limit hit: refusals-told$")
     assert sum("nobody:1 refused" in line for line in b.process.lines) == 60
+
+
+def test_strangers_are_no_flood_of_lines(site: Site) -> None:
+    b = relay_server(site)
+    for _ in range(STRANGER_LINES + 10):
+        with dial(b.port) as stranger:
+            assert stranger.recv(100).startswith(b"SSH-2.0-relay")
+    b.process.stop()
+    b.process.wait_for(" 127.0.0.1: 10 more connections did not log in")
+    assert sum("did not log in" in line for line in b.process.lines) == STRANGER_LINES + 1
 
 
 def test_an_agent_does_not_come_in_where_startups_are_full(site: Site) -> None:

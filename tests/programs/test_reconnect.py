@@ -22,7 +22,7 @@ from tests.programs.chain import (
 )
 from tests.programs.process import Process
 from tests.programs.sessions import start_sessions
-from tests.programs.traffic import MIB, closing, dial, exchange, is_reset
+from tests.programs.traffic import MIB, closing, dial, exchange, free_port, is_reset
 
 BACK = r"connected to \S+ again, after"
 LOST = r"lost \S+: .*; trying again in"
@@ -142,6 +142,23 @@ def test_sessions_end_to_end_are_back(site: Site, victim: str) -> None:
     exchange(*sessions.stream(), TRANSFER)
 
 
+@pytest.mark.parametrize("first_words", [b"", b"SSH-2.0-silent\r\n"])
+def test_a_server_that_falls_silent_before_the_login_is_noticed(
+    site: Site, first_words: bytes
+) -> None:
+    """As soon as the keepalive would, and not when the patience for a person's hand ends."""
+    alive = ("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1")
+    silent = Server(Process("", ["true"], site.folder), free_port())
+    with socket.create_server(("127.0.0.1", silent.port)) as sock:
+        program = opening(site, silent, *alive, "-L", f"127.0.0.1:0:{NAMED}")
+        first, _ = sock.accept()
+        with first:
+            first.sendall(first_words)
+            program.wait_for("cannot connect to .*: no answer; trying again in")
+            with sock.accept()[0]:
+                assert program.stop() == 0
+
+
 # -- who comes while B is away
 
 
@@ -155,6 +172,19 @@ def test_a_connection_made_while_b_is_away_waits_and_then_works(site: Site, chai
     chain.c.wait_for(BACK)
     chain.a.signal(signal.SIGCONT)
     exchange(client, chain.service.accept(), TRANSFER)
+
+
+def test_a_connection_waits_for_an_agent_that_is_back_later(site: Site, chain: Chain) -> None:
+    chain.c.signal(signal.SIGSTOP)
+    kill(chain.b)
+    chain.a.wait_for(LOST)
+    start_again(site, chain.b)
+    chain.a.wait_for(BACK)
+    client = dial(chain.port)
+    chain.a.wait_for(f"{NAMED}: no such service is published yet; waiting for it")
+    chain.c.signal(signal.SIGCONT)
+    exchange(client, chain.service.accept(), TRANSFER)
+    assert not chain.a.said(f"{NAMED}: .*refused")
 
 
 @pytest.mark.parametrize("wait", ["0", "0.5"])

@@ -159,7 +159,8 @@ def test_a_refusing_service_closes_the_client_and_is_named_in_both_logs(chain: C
         program.wait_for(r"gpu1:8000.*Connection refused")
 
 
-def test_a_service_that_is_not_published_is_said_to_be_so(site: Site, chain: Chain) -> None:
+def test_a_service_that_is_not_published_is_said_to_be_so(site: Site) -> None:
+    chain = start_chain(site, a_options=("--wait", "0.5"))
     chain.c.stop()
     chain.b.process.wait_for("gpu1:8000 withdrawn")
     with dial(chain.port) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import select
 import socket
 import struct
@@ -17,6 +18,9 @@ import pytest
 from tests.programs.process import GUARD
 
 MIB = 1 << 20
+
+PORTS = range(20_000, 32_000)
+"""Where no system takes the ports that it picks itself (Linux: from 32768, others: from 49152)."""
 
 T = TypeVar("T")
 
@@ -46,9 +50,15 @@ def dial(port: int) -> socket.socket:
 
 
 def free_port() -> int:
-    """A port that nobody uses now, for programs that cannot pick one."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+    """A port that nobody uses now, for programs that cannot pick one: below those that the kernel
+    gives away, or it might give this one to any connection before the program listens."""
+    while True:
+        port = random.randrange(PORTS.start, PORTS.stop)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
 
 
 def content(size: int, seed: int = 0) -> Iterator[memoryview]:

@@ -185,3 +185,20 @@ def test_a_certificate_that_the_agent_holds(home: Path, agent: Path) -> None:
     config = replace(CONFIG, identity_agent=str(agent), identity_files=(home / "key",))
     config = replace(config, identities_only=True)
     assert sorted(load(config)) == [(key.public_data, False), (key.public_data, True)]
+
+
+def test_who_may_have_to_wait_for_a_person(home: Path, agent: Path) -> None:
+    """A key of a file signs at once; an agent may ask, and a security key wants to be touched."""
+    make(home / "key")
+
+    async def need_a_person(config: ClientConfig) -> bool:
+        identities = await load_identities(config, LOG)
+        identities.close()
+        return identities.need_a_person
+
+    config = replace(CONFIG, identity_files=(home / "key",))
+    assert not anyio.run(need_a_person, config)
+    assert anyio.run(need_a_person, replace(config, identity_agent=str(agent)))
+    [pair] = asyncssh.load_keypairs(str(home / "key"))
+    pair.algorithm = b"sk-ssh-ed25519@openssh.com"
+    assert Identities([pair], None).need_a_person

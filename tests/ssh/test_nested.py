@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,9 @@ class Far:
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         pass
+
+    def stranger_line(self, leg: ServerLeg) -> bool:
+        return True
 
     def open_stream(self, leg: ServerLeg, *asked: Any) -> NestedStream:
         stream = self.sessions.stream(leg, "test")
@@ -623,3 +626,18 @@ async def test_what_waits_for_a_window_has_memory_of_its_own(tmp_path: Path) -> 
             assert await receive(service) == data
         client.close()
         service.close()
+
+
+async def test_a_session_has_so_many_streams_and_no_more(tmp_path: Path) -> None:
+    async with a_way(tmp_path) as way:
+        [far] = way.far.inner
+        far.limits = replace(far.limits, channels_per_leg=2)
+        streams = [await way.stream() for _ in range(2)]
+        client, theirs = socket.socketpair()
+        endpoint = Endpoint(way.inner, lambda endpoint, reason: way.reasons.append(reason))
+        fields = tcpip_fields(HERE, way.service.getsockname()[1], HERE, 0)
+        endpoint.open(theirs, b"direct-tcpip", fields)
+        await until(lambda: way.reasons)
+        client.close()
+        assert way.reasons[0].endswith("there are too many streams already")
+        await exchange(*streams[0])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import cycle
 from typing import Any
 
 import anyio
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from relay.errors import (
@@ -22,7 +25,7 @@ from relay.errors import (
     Replaced,
 )
 from relay.log import EventLog
-from relay.policy.backoff import SLOW
+from relay.policy.backoff import FIRST, LONGEST, SLOW
 from relay.ssh.supervise import Supervisor, duration
 
 Up = Callable[[], None]
@@ -94,6 +97,65 @@ def test_a_connection_that_did_not_hold_does_not() -> None:
     run(lambda: supervisor().run(server.attempt))
     waits = [b - a - 9.9 for a, b in zip(server.tried_at, server.tried_at[1:], strict=False)]
     assert waits == pytest.approx([0.5, 1, 2, 4])
+
+
+@given(st.lists(st.floats(0, 1), min_size=200, max_size=200), st.floats(0, 60))
+def test_who_is_back_is_found_in_about_the_time_that_he_was_away(
+    drawn: list[float], away: float
+) -> None:
+    """However the tries fall: no wait is longer than all that went before it."""
+    source = cycle(drawn)
+    server = Server((60, AWAY), *[(0, AWAY)] * 150)
+    run(lambda: supervisor(random=lambda: next(source)).run(server.attempt))
+    back_at = 60 + away
+    found_at = next((at for at in server.tried_at if at >= back_at), back_at)
+    assert found_at - back_at <= min(away + FIRST, LONGEST)
+
+
+def test_a_connection_that_comes_and_goes_is_not_made_more_often_for_that() -> None:
+    """It is away since it was last there for long."""
+    server = Server((60, AWAY), *[(9, AWAY)] * 9)
+    run(lambda: supervisor().run(server.attempt))
+    waits = [b - a - 9 for a, b in zip(server.tried_at[1:], server.tried_at[2:], strict=False)]
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30, 30])
+
+
+# -- who waits for it
+
+
+class Want:
+    """Somebody who begins to wait for the connection at a time."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+
+    async def __call__(self) -> None:
+        await anyio.sleep(max(0.0, self._at - anyio.current_time()))
+
+
+def test_who_waits_for_it_makes_the_wait_short() -> None:
+    server = Server(*[(0, AWAY)] * 8)
+    run(lambda: supervisor(wanted=Want(at=70)).run(server.attempt))
+    assert server.tried_at == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 61.5, 74]
+
+
+def test_as_long_as_somebody_waits_it_is_tried_often_but_not_without_pause() -> None:
+    server = Server(*[(0, AWAY)] * 1000)
+    run(lambda: supervisor(wanted=Want(at=0)).run(server.attempt))
+    assert server.tried_at[:6] == [0, 0.5, 1.5, 3.5, 7.5, 11.5]
+    assert server.tried_at[-1] > 990 * 4
+
+
+def test_who_waits_does_not_make_a_short_wait_longer() -> None:
+    server = Server((0, AWAY))
+    run(lambda: supervisor(wanted=Want(at=0.4)).run(server.attempt))
+    assert server.tried_at == [0, 0.5]
+
+
+def test_who_waits_does_not_hurry_a_lasting_refusal() -> None:
+    server = Server((0, NO_KEY))
+    run(lambda: supervisor(wanted=Want(at=0)).run(server.attempt))
+    assert server.tried_at == [0, SLOW]
 
 
 @pytest.mark.parametrize(

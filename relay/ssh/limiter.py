@@ -1,17 +1,26 @@
-"""The limits that concern B as a whole: who may connect, and how often each limit was hit."""
+"""The limits that concern a server as a whole: who may connect, and how often each limit was hit.
+
+B's, and those of an agent that is an endpoint of its own.
+"""
 
 from __future__ import annotations
 
 import random
+import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from relay.log import EventLog
 from relay.policy.limits import Limits
 from relay.policy.sources import Sources
+from relay.policy.strangers import Strangers
 from relay.policy.tally import Tally
 from relay.policy.throttle import Throttle
+
+REPORT_INTERVAL: Final = 60.0
+"""Seconds between two lines about a limit that is hit again and again."""
 
 
 class Limiter:
@@ -30,6 +39,7 @@ class Limiter:
         self._sources = Sources()
         self._throttle = Throttle()
         self._tally = Tally()
+        self._strangers = Strangers()
 
     def refuse_connection(self, address: str, strangers: int) -> str:
         """Why a connection from this address is not taken while so many others have not logged in;
@@ -59,6 +69,15 @@ class Limiter:
         """Somebody at this address has a good key."""
         self._sources.logged_in(address)
         self._throttle.logged_in(address)
+        self._strangers.logged_in(address)
+
+    def stranger_line(self, address: str) -> bool:
+        """May there be a line about somebody at this address who has not logged in?"""
+        return self._strangers.line(address)
+
+    def stranger_gone(self, address: str) -> bool:
+        """The same about the end of his connection, which counts if there is none."""
+        return self._strangers.gone(address)
 
     def hit(self, name: str) -> None:
         """A limit was hit: told at once if it was not of late."""
@@ -71,6 +90,21 @@ class Limiter:
             self._log.warning(
                 "limit hit", "limit hit: {limit}, {count} times more", limit=name, count=count
             )
+        for source, count in self._strangers.report():
+            self._log.info(
+                "logins failed", "{source}: {count} more connections did not log in",
+                source=source, count=count,
+            )  # fmt: skip
+
+
+def hung_up(sockets: Iterable[socket.socket]) -> list[socket.socket]:
+    """Those whose peers have closed or reset the connection, read or not."""
+    closed = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux sees a FIN behind unread bytes.
+    poll = select.poll()
+    found = {sock.fileno(): sock for sock in sockets}
+    for descriptor in found:
+        poll.register(descriptor, closed)
+    return [found[descriptor] for descriptor, _ in poll.poll(0)]
 
 
 def turn_away(sock: socket.socket, reason: str) -> None:

@@ -1,0 +1,94 @@
+"""`-L`: a local port whose connections are streams to one target."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from relay.connect.dynamic import STREAM_CLOSED
+from relay.connect.gate import Gate, Visitor
+from relay.log import EventLog
+from relay.policy.forward import Forward
+from relay.policy.services import NOT_PUBLISHED
+from relay.ssh.client import ClientLeg
+from relay.ssh.endpoint import Endpoint, log_end
+from relay.ssh.local import Acceptor, name_of
+from relay.wire.channel import Half
+from relay.wire.messages import streamlocal_fields, tcpip_fields
+
+
+class LocalForward:
+    """One `-L`: its open ports and the streams that come in there."""
+
+    def __init__(
+        self,
+        gate: Gate[ClientLeg],
+        forward: Forward,
+        sockets: list[socket.socket],
+        log: EventLog,
+    ) -> None:
+        """`sockets` listen, and are the forward's from now on."""
+        self._gate = gate
+        self._forward = forward
+        self._log = log
+        self._name = name_of(sockets[0])
+        self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
+
+    def say_ready(self) -> None:
+        """There is a leg for the first time."""
+        self._log.info(
+            "ready", "{listening} -> {target} ready",
+            listening=self._name, target=self._forward.target,
+        )  # fmt: skip
+
+    def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
+        if path := self._forward.target_path:
+            kind, fields = b"direct-streamlocal@openssh.com", streamlocal_fields(path)
+        else:
+            kind = b"direct-tcpip"
+            fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
+        names = {"listening": self._name, "target": self._forward.target}
+        ended = log_end(self._log, STREAM_CLOSED, **names)
+
+        def begin(leg: ClientLeg) -> None:
+            LocalEndpoint(leg, ended, not_published).open(sock, kind, fields)
+
+        def not_published(endpoint: Endpoint) -> None:
+            """It may be in a moment: B is there again before the agent is."""
+            if self._gate.may_enter_again(visitor):
+                endpoint.take_back()
+                self._say_waiting(visitor)
+                self._gate.enter_again(visitor)
+
+        visitor: Visitor[ClientLeg] = Visitor(begin, sock.close)
+        self._gate.enter(visitor)
+
+    def _say_waiting(self, visitor: Visitor[ClientLeg]) -> None:
+        level = self._log.debug if visitor.again else self._log.info
+        level(
+            "waiting", "{listening} -> {target}: {reason} yet; waiting for it",
+            listening=self._name, target=self._forward.target, reason=NOT_PUBLISHED,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Accept no more."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+
+
+class LocalEndpoint(Endpoint):
+    """The endpoint of a connection that waits for its service as it waits for B."""
+
+    def __init__(
+        self,
+        leg: ClientLeg,
+        ended: Callable[[Endpoint, str], None],
+        not_published: Callable[[Endpoint], None],
+    ) -> None:
+        super().__init__(leg, ended)
+        self._not_published = not_published
+
+    def failed(self, code: int, reason: str) -> None:
+        if reason.endswith(NOT_PUBLISHED) and self.channel.receiving is Half.OPENING:
+            self._not_published(self)
+        super().failed(code, reason)

@@ -1,0 +1,53 @@
+"""`relay-connect` in this process, with a B that is not there."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import anyio
+import pytest
+
+from relay.connect import program
+from relay.connect.config import ConnectConfig
+from relay.errors import LegLost
+from relay.log import EventLog
+from relay.policy.backoff import Backoff
+from relay.policy.forward import parse_forward
+from relay.ssh.config import ClientConfig
+from tests.programs.process import GUARD
+from tests.programs.traffic import free_port
+
+
+def test_a_new_connection_cuts_the_wait_short(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without it the next try would be in an hour."""
+    port = free_port()
+    config = ConnectConfig(
+        client=ClientConfig("b.invalid", "me"),
+        local_forwards=(parse_forward(f"127.0.0.1:{port}:gpu1:8000"),),
+    )
+    monkeypatch.setattr(Backoff, "next", lambda self, away: 3600.0)
+    monkeypatch.setattr(Backoff, "wanted", lambda self: 0.0)
+
+    async def main() -> None:
+        tried = [anyio.Event() for _ in range(3)]
+        tries = iter(tried)
+
+        async def connect(*arguments: object) -> None:
+            next(tries).set()
+            raise LegLost("cannot connect to b.invalid")
+
+        monkeypatch.setattr(program, "connect", connect)
+        with anyio.fail_after(GUARD):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(program.run, config, EventLog("test"))
+                await tried[0].wait()
+                with socket.create_connection(("127.0.0.1", port)):
+                    await tried[1].wait()
+                    # Who waits still hurries the next wait too.
+                    await tried[2].wait()
+                    tasks.cancel_scope.cancel()
+
+    anyio.run(main)

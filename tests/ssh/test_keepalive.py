@@ -1,0 +1,36 @@
+"""ClientAliveInterval and ClientAliveCountMax on B, in the words of sshd_config(5)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncssh
+import pytest
+
+from relay.ssh.server import ServerLeg, server_options
+
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("interval", "count_max", "patience"),
+    [
+        (15, 3, 60),
+        (0.5, 1, 1),
+        (0, 3, 0),
+        (15, 0, 0),
+        # The kernel counts in milliseconds, up to 2^31.
+        (DAY / 4, 3, DAY),
+        (1e9, 3, 0),
+    ],
+)
+def test_how_long_a_silent_client_is_borne(interval: float, count_max: int, patience: int) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    async def main() -> float:
+        options = server_options(
+            [key], (), client_alive_interval=interval, client_alive_count_max=count_max
+        )
+        return ServerLeg(asyncio.get_running_loop(), options).patience
+
+    assert asyncio.run(main()) == patience
