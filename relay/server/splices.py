@@ -11,7 +11,6 @@ from relay.policy.services import Service
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.server import ServerLeg
-from relay.wire.packet import data_size
 from relay.wire.splice import Cut, Retire, Send, Side, Splice
 
 
@@ -23,9 +22,9 @@ class SpliceEnd(ChannelHandler):
         self.side = side
         self._stream = stream
 
-    def data(self, view: memoryview, start: int, length: int) -> None:
+    def data(self, view: memoryview, start: int, length: int, size: int) -> None:
         stream = self._stream
-        channel = stream.splice.data(self.side, data_size(view, start, length))
+        channel = stream.splice.data(self.side, size)
         if channel is None:
             return
         there = stream.ends[1 - self.side]

@@ -33,11 +33,12 @@ from relay.log import EventLog, Field
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.local import RESET_ON_CLOSE
+from relay.ssh.stream import Flusher
 from relay.ssh.watch import ResetWatch
 from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
-from relay.wire.packet import DATA_OFFSET, data_size, frame_data
+from relay.wire.packet import DATA_OFFSET, OVERHEAD, frame_data
 from relay.wire.window import START, ReceiveWindow
 
 _FINISH: Final = struct.pack("ii", 0, 0)
@@ -167,20 +168,29 @@ class Endpoint(ChannelHandler):
 
     def _readable(self) -> None:
         flusher = self.leg.flusher
-        flusher.begin()
+        flush = flusher.begin_read(self._room)
         try:
-            self._read_packets(flusher.scratch)
+            self._read_packets(flusher)
         finally:
-            flusher.flush()  # The scratch memory is everybody's.
+            if flush:
+                flusher.flush()
+            flusher.end_read()
         self._read()
 
-    def _read_packets(self, scratch: memoryview) -> None:
-        """What the socket has, as packets one behind the other in `scratch`."""
-        leg, channel, sock = self.leg, self.channel, self._sock
-        start = leg.headroom
+    @property
+    def _room(self) -> int:
+        """Memory that one packet may take, with all that stands around its data."""
+        leg, channel = self.leg, self.channel
+        data = min(channel.send_window, channel.send_packet)
+        return leg.headroom + DATA_OFFSET + data + leg.tailroom
+
+    def _read_packets(self, flusher: Flusher) -> None:
+        """What the socket has, as packets one behind the other in the scratch memory."""
+        leg, channel, sock, scratch = self.leg, self.channel, self._sock, flusher.scratch
         while sock is not None and leg.has_room:
-            room = min(channel.send_window, channel.send_packet)
+            start = flusher.scratch_used + leg.headroom
             data = start + DATA_OFFSET
+            room = min(channel.send_window, channel.send_packet)
             if room == 0 or data + room + leg.tailroom > len(scratch):
                 return
             try:
@@ -195,10 +205,13 @@ class Endpoint(ChannelHandler):
                 return
             channel.send_window -= size
             self.sent_bytes += size
-            leg.forward(scratch, start, frame_data(scratch, start, size), channel, None)
+            length = frame_data(scratch, start, size)
+            # Nothing stands between two packets that no outer packet has to be written around.
+            end = start + length + OVERHEAD
+            flusher.scratch_used = data + size + leg.tailroom if leg.headroom else end
+            leg.forward(scratch, start, length, channel, None)
             if size < room:
                 return
-            start = data + size + leg.tailroom + leg.headroom
 
     def window_adjust(self, size: int) -> None:
         self.channel.received_window_adjust(size)
@@ -218,8 +231,7 @@ class Endpoint(ChannelHandler):
 
     # -- from the channel to the socket
 
-    def data(self, view: memoryview, start: int, length: int) -> None:
-        size = data_size(view, start, length)
+    def data(self, view: memoryview, start: int, length: int, size: int) -> None:
         self.channel.received_data(size)
         sock = self._sock
         if sock is None:

@@ -29,8 +29,9 @@ class ChannelHandler(SSHPacketHandler):
     """
 
     @abstractmethod
-    def data(self, view: memoryview, start: int, length: int) -> None:
-        """A data packet, opened, at `start` of `view`; the memory is ours until the return."""
+    def data(self, view: memoryview, start: int, length: int, size: int) -> None:
+        """A data packet with `size` bytes of data, opened, at `start` of `view`; the memory is
+        ours until the batch of packets is flushed."""
 
     @abstractmethod
     def window_adjust(self, size: int) -> None:
@@ -91,7 +92,7 @@ class ChannelHandler(SSHPacketHandler):
         """The same shape that a packet has on the fast path, in memory of its own."""
         buffer = memoryview(bytearray(DATA_OFFSET + len(data) + TAIL_ROOM))
         buffer[DATA_OFFSET : DATA_OFFSET + len(data)] = data
-        self.data(buffer, 0, frame_data(buffer, 0, len(data)))
+        self.data(buffer, 0, frame_data(buffer, 0, len(data)), len(data))
 
     def close(self) -> None:
         """asyncssh, before it closes a leg; `leg_lost` follows and is enough."""

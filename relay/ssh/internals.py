@@ -344,11 +344,11 @@ class FastConnection(SSHConnection):
         size = LENGTH_SIZE + length if length <= self._max_recv_pktlen else end - start
         return size if size <= end - start else 0
 
-    def received_fast(self, size: int) -> None:
-        """A packet of `size` bytes was opened and used without asyncssh."""
-        self._recv_seq = (self._recv_seq + 1) & 0xFFFFFFFF
+    def received_fast(self, packets: int, size: int) -> None:
+        """So many packets, of `size` bytes in all, were opened and used without asyncssh."""
+        self._recv_seq = (self._recv_seq + packets) & 0xFFFFFFFF
         self._keyed_bytes += size
-        self._keyed_packets += 1
+        self._keyed_packets += packets
 
     def _finish_recv_packet(
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False

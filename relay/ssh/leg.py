@@ -30,7 +30,8 @@ from relay.policy.limits import (
 )
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.internals import FastConnection
-from relay.ssh.stream import MAX_IOVECS, Buffer, Flusher, Reader, Stream
+from relay.ssh.output import Output
+from relay.ssh.stream import Buffer, Flusher, Reader, Stream, Taker
 from relay.wire.channel import Channel
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
@@ -46,11 +47,11 @@ from relay.wire.packet import (
     OVERHEAD,
     PAYLOAD_OFFSET,
     TAIL_ROOM,
+    check_data,
     check_length,
-    data_size,
     frame,
     payload_end,
-    read_label_and_size,
+    read_header,
     read_length,
     write_label,
 )
@@ -61,10 +62,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class LegStream(Protocol):
+class LegStream(Taker, Protocol):
     """What a leg runs on: a socket's `Stream`, or an `InnerStream`."""
 
-    def send(self, buffers: list[Buffer]) -> int: ...
     def await_room(self) -> None: ...
     def pause(self, reason: object) -> None: ...
     def resume(self, reason: object) -> None: ...
@@ -108,10 +108,9 @@ class Leg(FastConnection):
         # What may wait for this leg, and whom to tell by its name when a limit is hit.
         self.waiting_limit = WAITING_PER_LEG
         self.limit_hit: Callable[[str], object] | None = None
-        # Sealed packets in their order that the socket has not taken, and their bytes. Until the
-        # end of the batch they may lie in the receive buffer of the leg that they came from.
-        self._output: list[Buffer] = []
-        self._output_size = 0
+        # What is sealed and not sent. Until the end of the batch it may lie in the receive buffer
+        # of the leg that it came from.
+        self._output = Output()
         # The socket took less than it was given: it is waited for, and `_output` holds nothing
         # but memory of its own.
         self._blocked = False
@@ -171,31 +170,7 @@ class Leg(FastConnection):
             return end  # A packet behind one that was forged must not be taken for the next.
         self.heard()
         try:
-            while start < end:
-                if self.opener is None:
-                    size = self.needed(view, start, end)
-                    if not size:
-                        break
-                    self.feed(bytes(view[start : start + size]))
-                    start += size
-                    if self._stopped():
-                        break
-                    continue
-                if end - start < LENGTH_SIZE:
-                    break
-                length = read_length(view, start)[0]
-                check_length(length)
-                size = length + OVERHEAD
-                if end - start < size:
-                    break
-                self.opener.open(view, start, length)
-                if not self._dispatch(view, start, length):
-                    packet = bytes(view[start : start + size])
-                    self.feed_opened(packet, packet[LENGTH_SIZE : LENGTH_SIZE + length])
-                    if self._stopped():
-                        start += size
-                        break
-                start += size
+            start = self._use_packets(view, start, end)
             self.rekey_if_due()
             self.check_rekey()
         except (ProtocolViolation, asyncssh.DisconnectError) as error:
@@ -204,6 +179,49 @@ class Leg(FastConnection):
             self.internal_error()
         return start if self.alive else end
 
+    def _use_packets(self, view: memoryview, start: int, end: int) -> int:
+        handlers = self.handlers
+        # The packets of this batch that asyncssh has not been told of, and where they began.
+        packets, first = 0, start
+        while end - start >= LENGTH_SIZE:
+            opener = self.opener
+            if opener is None:
+                used = self._feed_slowly(view, start, end)
+                start = first = start + used
+                if not used or self._stopped():
+                    return start
+                continue
+            length: int = read_length(view, start)[0]
+            check_length(length)
+            after = start + length + OVERHEAD
+            if after > end:
+                break
+            opener.open(view, start, length)
+            _, padding, message, label, size = read_header(view, start)
+            handler = handlers.get(label)
+            if message == MSG_CHANNEL_DATA and isinstance(handler, ChannelHandler):
+                check_data(length, padding, size)
+                handler.data(view, start, length, size)
+            elif not self._control(handler, message, size, view, start, length):
+                self.received_fast(packets, start - first)
+                packets, first = -1, after
+                packet = bytes(view[start:after])
+                self.feed_opened(packet, packet[LENGTH_SIZE : LENGTH_SIZE + length])
+                if self._stopped():
+                    return after
+            packets += 1
+            start = after
+        if packets:
+            self.received_fast(packets, start - first)
+        return start
+
+    def _feed_slowly(self, view: memoryview, start: int, end: int) -> int:
+        """Give asyncssh what it must read by itself; returns how many bytes that was."""
+        size = self.needed(view, start, end)
+        if size:
+            self.feed(bytes(view[start : start + size]))
+        return size
+
     def _stopped(self) -> bool:
         """asyncssh has closed the connection, or takes nothing until a task of its is done."""
         if self.waits and self.stream is not None:
@@ -211,30 +229,16 @@ class Leg(FastConnection):
             return True
         return not self.alive
 
-    def _dispatch(self, view: memoryview, start: int, length: int) -> bool:
-        """Give an opened packet to the handler of its channel. False: it is asyncssh's."""
-        message = view[start + PAYLOAD_OFFSET]
-        if not MSG_CHANNEL_WINDOW_ADJUST <= message <= MSG_CHANNEL_CLOSE:
-            payload_end(view, start, length)  # asyncssh does not look at the padding.
-            return False
-        label = read_label_and_size(view, start + LABEL_OFFSET)[0]
-        handler = self.handlers.get(label)
-        if not isinstance(handler, ChannelHandler):
-            payload_end(view, start, length)
-            return False
-        if message == MSG_CHANNEL_DATA:
-            handler.data(view, start, length)
-        elif not self._dispatch_control(handler, message, view, start, length):
-            return False
-        self.received_fast(length + OVERHEAD)
-        return True
-
-    def _dispatch_control(
-        self, handler: ChannelHandler, message: int, view: memoryview, start: int, length: int
+    def _control(
+        self, handler: object, message: int, second: int, view: memoryview, start: int, length: int
     ) -> bool:
+        """Give a control message to the handler of its channel; `second` is what stands behind
+        the channel's number, if the message has that much. False: it is asyncssh's."""
         size = payload_end(view, start, length) - start - LABEL_OFFSET
+        if not isinstance(handler, ChannelHandler):
+            return False
         if message == MSG_CHANNEL_WINDOW_ADJUST and size == 8:
-            handler.window_adjust(read_label_and_size(view, start + LABEL_OFFSET)[1])
+            handler.window_adjust(second)
         elif message == MSG_CHANNEL_EOF and size == 4:
             handler.eof()
         elif message == MSG_CHANNEL_CLOSE and size == 4:
@@ -256,7 +260,7 @@ class Leg(FastConnection):
     @property
     def has_room(self) -> bool:
         """A data packet would leave at once: nothing waits, and keys are not being changed."""
-        if self._blocked or self._queue or not self.can_send:
+        if self._blocked or self._queue.waiting or not self.can_send:
             return False
         return self._nested is None or self._nested.has_room
 
@@ -272,7 +276,7 @@ class Leg(FastConnection):
         if not self.has_room:
             self._enqueue(view, start, length, channel, source)
         elif self.sealer is None:
-            size = data_size(view, start, length)
+            size = read_header(view, start)[4]
             data = bytes(view[start + DATA_OFFSET : start + DATA_OFFSET + size])
             self.send_data_slowly(channel.remote_id, data)
         else:
@@ -280,18 +284,16 @@ class Leg(FastConnection):
             self.sealer.seal(view, start, length)
             size = length + OVERHEAD
             self.sent_fast(size)
-            if self._nested is None:
-                self.write(view[start : start + size])
-            else:
-                self._carry(view, start, size)
+            if self._nested is None or not self._carry(view, start, size):
+                self._output.add(view, start, start + size)
+                self._written()
 
-    def _carry(self, view: memoryview, start: int, size: int) -> None:
-        """Send a sealed packet on the outer leg, in its memory if nothing is before it."""
+    def _carry(self, view: memoryview, start: int, size: int) -> bool:
+        """Send a sealed packet on the outer leg, in its memory, if nothing is before it."""
         assert self._nested is not None
-        if self._output:
+        if self._output.size:
             self._send_output()
-        if self._output or not self._nested.carry(view, start, size):
-            self.write(view[start : start + size])
+        return not self._output.size and self._nested.carry(view, start, size)
 
     def send_on_channel(self, channel: Channel, payload: bytes) -> None:
         """Send a control message behind the data that waits for its channel."""
@@ -307,11 +309,11 @@ class Leg(FastConnection):
     @property
     def waiting(self) -> int:
         """Bytes that wait until the socket of this leg takes more."""
-        return self._queue.waiting + (self._output_size if self._blocked else 0)
+        return self._queue.waiting + (self._output.size if self._blocked else 0)
 
     def throttle(self, source: Leg) -> None:
         """Read no further from `source` while too much of what it causes waits here."""
-        output = self._output_size if self._blocked else 0
+        output = self._output.size if self._blocked else 0
         if (
             output > OUTPUT_PER_LEG
             or self.deferred > DEFERRED_PER_LEG
@@ -349,11 +351,13 @@ class Leg(FastConnection):
 
     def write(self, data: Buffer) -> None:
         self._output.append(data)
-        self._output_size += len(data)
+        self._written()
+
+    def _written(self) -> None:
         if self._blocked:
-            if self._output_size > OUTPUT_PER_LEG and self.stream is not None:
+            if self._output.size > OUTPUT_PER_LEG and self.stream is not None:
                 self.stream.pause(self)
-        elif self._output_size >= FLUSH_SIZE:
+        elif self._output.size >= FLUSH_SIZE:
             self.flush()
         elif not self._marked:
             self._marked = True
@@ -363,7 +367,7 @@ class Leg(FastConnection):
         """Send what is sealed, then what waits, for as long as the socket takes it."""
         self._marked = False
         self._send_output()
-        if self._queue:
+        if self._queue.waiting:
             self._send_queued()
         if not self._waiters:
             return
@@ -373,22 +377,15 @@ class Leg(FastConnection):
             self._nested.await_room()  # It tells only once.
 
     def _send_output(self) -> None:
-        stream = self.stream
+        stream, output = self.stream, self._output
         if stream is None:
             return
-        output = self._output
-        while output:
-            self._blocked = False
-            sent = stream.send(output)
-            self._output_size -= sent
-            self._taken += sent
-            if not _take(output, sent):
-                continue
-            # Its memory may be used again by whoever it belongs to.
-            output[:] = [bytes(data) if isinstance(data, memoryview) else data for data in output]
-            self._blocked = True
-            stream.await_room()
-            return
+        if output.size:
+            self._taken += output.send(stream)
+            self._blocked = output.size > 0
+            if self._blocked:
+                stream.await_room()
+                return
         self._blocked = False
         stream.resume(self)
 
@@ -421,7 +418,7 @@ class Leg(FastConnection):
             channel, packet = queue.pop()
             self.flusher.waiting -= len(packet)
             self._send_waited(channel, packet)
-            if self._output_size >= FLUSH_SIZE or not queue:
+            if self._output.size >= FLUSH_SIZE or not queue:
                 self._send_output()
 
     def _send_waited(self, channel: Channel, packet: bytearray) -> None:
@@ -452,21 +449,3 @@ class Leg(FastConnection):
         self._paused_by.discard(leg)
         if self.stream is not None:
             self.stream.resume(leg)
-
-
-def _take(output: list[Buffer], sent: int) -> bool:
-    """Remove `sent` bytes from the front of `output`; returns whether the front was cut short
-    there, so that the socket is full. (sendmsg takes only so many buffers at once.)"""
-    count = 0
-    for data in output:
-        if sent < len(data):
-            break
-        sent -= len(data)
-        count += 1
-    del output[:count]
-    if not output:
-        return False
-    if sent:
-        output[0] = memoryview(output[0])[sent:]
-        return True
-    return count < MAX_IOVECS

@@ -30,7 +30,7 @@ from relay.ssh.stream import Buffer, Reader
 from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
-from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, data_size, frame_data
+from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, frame_data
 
 GRANT_SIZE: Final = NESTED_WINDOW // 4
 
@@ -142,8 +142,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
 
     # -- in
 
-    def data(self, view: memoryview, start: int, length: int) -> None:
-        size = data_size(view, start, length)
+    def data(self, view: memoryview, start: int, length: int, size: int) -> None:
         self.channel.received_data(size)
         if self._closed:
             return

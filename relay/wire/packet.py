@@ -54,6 +54,9 @@ _ZEROS = bytes(MIN_PADDING + BLOCK_SIZE)
 read_length = _LENGTH.unpack_from
 write_label = _LENGTH.pack_into
 read_label_and_size = _LABEL_AND_SIZE.unpack_from
+read_header = _HEADER.unpack_from
+"""Of an opened packet: length, padding, message number, and what in a data packet are the channel
+and the size of the data. The smallest packet has as many bytes."""
 
 
 def check_length(length: int) -> None:
@@ -83,12 +86,12 @@ def payload_end(buffer: memoryview | bytearray, start: int, length: int) -> int:
     return end
 
 
-def data_size(buffer: memoryview, start: int, length: int) -> int:
-    """How much data the opened data packet at `start` holds; its three lengths must agree."""
-    size: int = read_label_and_size(buffer, start + LABEL_OFFSET)[1]
-    if start + DATA_OFFSET + size != payload_end(buffer, start, length):
-        raise ProtocolViolation(f"a data packet of {length} bytes that claims {size} of data")
-    return size
+def check_data(length: int, padding: int, size: int) -> None:
+    """Do the three lengths of an opened data packet agree?"""
+    if 1 + DATA_HEADER + size + padding != length or padding < MIN_PADDING:
+        raise ProtocolViolation(
+            f"a data packet of {length} bytes that claims {size} of data and {padding} of padding"
+        )
 
 
 def frame_data(buffer: memoryview, start: int, size: int) -> int:

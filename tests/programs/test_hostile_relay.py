@@ -20,11 +20,11 @@ from relay.server.program import load_host_keys
 from relay.server.relay import Relay
 from relay.server.splices import SpliceEnd
 from relay.ssh.client import HERE
-from relay.ssh.leg import Leg
 from relay.ssh.local import Acceptor
 from relay.wire.encoding import string, uint32
+from relay.wire.gcm import GcmCipher
 from relay.wire.messages import tcpip_fields
-from relay.wire.packet import DATA_OFFSET, PAYLOAD_OFFSET, data_size, frame_data
+from relay.wire.packet import DATA_OFFSET, PAYLOAD_OFFSET, frame_data
 from relay.wire.splice import Side
 from tests.programs.chain import Server, Site
 from tests.programs.process import GUARD
@@ -72,9 +72,8 @@ class HostileRelay:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(GUARD)
 
-    def data(self, end: SpliceEnd, view: memoryview, start: int, length: int, on: Pass) -> None:
+    def data(self, end: SpliceEnd, view: memoryview, start: int, size: int, on: Pass) -> None:
         """In the place of `SpliceEnd.data`, which is `on`."""
-        size = data_size(view, start, length)
         data = bytes(view[start + DATA_OFFSET : start + DATA_OFFSET + size])
         pieces = [data]
         if self.tamper is not None and end.side is self.side:
@@ -84,10 +83,10 @@ class HostileRelay:
         for piece in pieces:
             memory = memoryview(bytearray(DATA_OFFSET + len(piece) + 64))
             memory[DATA_OFFSET : DATA_OFFSET + len(piece)] = piece
-            on(end, memory, 0, frame_data(memory, 0, len(piece)))
+            on(end, memory, 0, frame_data(memory, 0, len(piece)), len(piece))
 
 
-Pass = Callable[[SpliceEnd, memoryview, int, int], None]
+Pass = Callable[[SpliceEnd, memoryview, int, int, int], None]
 
 
 @pytest.fixture
@@ -95,17 +94,17 @@ def hostile(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileRela
     site.key("agent"), site.key("client")
     relay = HostileRelay(site)
     site.trust(relay.port)
-    data, dispatch = SpliceEnd.data, Leg._dispatch
+    data, open_packet = SpliceEnd.data, GcmCipher.open
 
-    def tampered(end: SpliceEnd, view: memoryview, start: int, length: int) -> None:
-        relay.data(end, view, start, length, data)
+    def tampered(end: SpliceEnd, view: memoryview, start: int, length: int, size: int) -> None:
+        relay.data(end, view, start, size, data)
 
-    def recorded(leg: Leg, view: memoryview, start: int, length: int) -> bool:
+    def recorded(cipher: GcmCipher, view: memoryview, start: int, length: int) -> None:
+        open_packet(cipher, view, start, length)
         relay.seen.append(bytes(view[start + PAYLOAD_OFFSET : start + length]))
-        return dispatch(leg, view, start, length)
 
     monkeypatch.setattr(SpliceEnd, "data", tampered)
-    monkeypatch.setattr(Leg, "_dispatch", recorded)
+    monkeypatch.setattr(GcmCipher, "open", recorded)
     try:
         yield relay
     finally:

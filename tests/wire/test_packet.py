@@ -22,16 +22,24 @@ from relay.wire.packet import (
     PAYLOAD_OFFSET,
     TAG_SIZE,
     TAIL_ROOM,
+    check_data,
     check_length,
-    data_size,
     frame,
     frame_data,
     padding_for,
     payload_end,
+    read_header,
     read_label_and_size,
     read_length,
     write_label,
 )
+
+
+def data_size(packet: memoryview, start: int, length: int) -> int:
+    """How much data the opened data packet at `start` holds, as a leg reads it."""
+    _, padding, _, _, size = read_header(packet, start)
+    check_data(length, padding, size)
+    return int(size)
 
 
 def data_message(label: int, data: bytes) -> bytes:

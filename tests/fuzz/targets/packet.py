@@ -23,8 +23,7 @@ def read(data: bytes) -> None:
         buffer = memoryview(bytearray(data))
         end = packet.payload_end(buffer, 0, length)
         assert PAYLOAD_OFFSET < end <= LENGTH_SIZE + length - MIN_PADDING
-        size = packet.data_size(buffer, 0, length)
-        assert DATA_OFFSET + size == end
+        assert DATA_OFFSET + data_size(buffer, length) == end
     except ProtocolViolation:
         return
 
@@ -45,8 +44,14 @@ def write(data: bytes) -> None:
     length = packet.frame_data(view, 0, len(data))
     packet.check_length(length)
     assert packet.read_length(view) == (length,)
-    assert packet.data_size(view, 0, length) == len(data)
+    assert data_size(view, length) == len(data)
     end = DATA_OFFSET + len(data)
     assert buffer[DATA_OFFSET:end] == data
     assert not any(buffer[end : LENGTH_SIZE + length])
     assert LENGTH_SIZE + length + packet.TAG_SIZE <= len(buffer)
+
+
+def data_size(buffer: memoryview, length: int) -> int:
+    _, padding, _, _, size = packet.read_header(buffer, 0)
+    packet.check_data(length, padding, size)
+    return int(size)

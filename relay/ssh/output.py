@@ -1,0 +1,82 @@
+"""What a leg has sealed and its socket has not taken."""
+
+from __future__ import annotations
+
+from relay.ssh.stream import MAX_IOVECS, Buffer, Taker
+
+
+class Output:
+    """Sealed packets in their order.
+
+    Packets that lie one behind the other in memory are one piece: of fifty small packets that came
+    in one receive and leave on one leg, all leave in one send.
+    """
+
+    __slots__ = ("_buffers", "_end", "_start", "_view", "size")
+
+    def __init__(self) -> None:
+        self._buffers: list[Buffer] = []
+        # The piece that may still grow, behind all buffers; None: there is none.
+        self._view: memoryview | None = None
+        self._start = 0
+        self._end = 0
+        # Bytes in all. Read by all, written here only.
+        self.size = 0
+
+    def add(self, view: memoryview, start: int, end: int) -> None:
+        """`view[start:end]` goes out, from where it lies, before its memory is used again."""
+        self.size += end - start
+        if start == self._end and view is self._view:
+            self._end = end
+            return
+        self._close_piece()
+        self._view = view
+        self._start = start
+        self._end = end
+
+    def append(self, data: Buffer) -> None:
+        """`data` goes out; its memory is nobody else's."""
+        self.size += len(data)
+        self._close_piece()
+        self._buffers.append(data)
+
+    def send(self, stream: Taker) -> int:
+        """Give `stream` what it takes now; returns how many bytes that was. What it has not taken
+        is `size` bytes, in memory of its own."""
+        buffers, taken = self._buffers, 0
+        while self.size:
+            self._close_piece()
+            sent = stream.send(buffers)  # It may come back here with more.
+            self.size -= sent
+            taken += sent
+            if not self.size:
+                buffers.clear()
+            elif _take(buffers, sent):
+                self._close_piece()
+                # Its memory may be used again by whoever it belongs to.
+                buffers[:] = [
+                    bytes(data) if isinstance(data, memoryview) else data for data in buffers
+                ]
+                break
+        return taken
+
+    def _close_piece(self) -> None:
+        if self._view is not None:
+            self._buffers.append(self._view[self._start : self._end])
+            self._view = None
+
+
+def _take(buffers: list[Buffer], sent: int) -> bool:
+    """Remove `sent` bytes from the front of `buffers`; returns whether the front was cut short
+    there, so that the socket is full. (sendmsg takes only so many buffers at once.)"""
+    count = 0
+    for data in buffers:
+        if sent < len(data):
+            break
+        sent -= len(data)
+        count += 1
+    del buffers[:count]
+    if sent:
+        buffers[0] = memoryview(buffers[0])[sent:]
+        return True
+    return count < MAX_IOVECS

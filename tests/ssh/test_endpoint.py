@@ -1,0 +1,96 @@
+"""Endpoints on a leg without a socket: what many of them read at once leaves together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+
+import pytest
+
+from relay.ssh import stream as stream_module
+from relay.ssh.endpoint import Endpoint
+from relay.ssh.stream import Buffer
+from relay.wire.numbers import MSG_CHANNEL_DATA
+from tests.ssh.test_leg import Bench, TakingStream
+
+STREAMS = 8
+FIRST = 100
+"""The peer's number for the first channel."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@contextmanager
+def opened(bench: Bench) -> Iterator[list[socket.socket]]:
+    """Local peers, each with a stream on the leg to C that is confirmed."""
+    leg, peers, endpoints = bench.c, [], []
+    for number in range(STREAMS):
+        ours, theirs = socket.socketpair()
+        endpoint = Endpoint(leg, lambda endpoint, reason: None)
+        endpoint.open(ours, b"direct-tcpip", b"")
+        endpoint.confirmed(FIRST + number, 2**20, 2**17)
+        peers.append(theirs)
+        endpoints.append(endpoint)
+    leg.flusher.flush()
+    bench.read_by_c(leg)
+    try:
+        yield peers
+    finally:
+        for endpoint in endpoints:
+            endpoint.leg_lost()
+        for peer in peers:
+            peer.close()
+
+
+async def sends_for(bench: Bench, peers: list[socket.socket], texts: list[bytes]) -> int:
+    """All peers write at once; in how many sends does that leave? Checks what left."""
+    sends = 0
+    taking = TakingStream.send
+
+    def counted(stream: TakingStream, buffers: list[Buffer]) -> int:
+        nonlocal sends
+        sends += 1
+        return taking(stream, buffers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TakingStream, "send", counted)
+        for peer, text in zip(peers, texts, strict=True):
+            peer.sendall(text)
+        came: dict[int, bytes] = {}
+        while sum(map(len, came.values())) < sum(map(len, texts)):
+            await asyncio.sleep(0)
+            for payload in bench.read_by_c(bench.c):
+                assert payload[0] == MSG_CHANNEL_DATA
+                label = int.from_bytes(payload[1:5], "big")
+                came[label] = came.get(label, b"") + payload[9:]
+    assert came == {FIRST + number: text for number, text in enumerate(texts)}
+    return sends
+
+
+async def test_what_many_streams_bring_at_once_leaves_in_one_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    with opened(bench) as peers:
+        texts = [f"request {number}".encode() for number in range(STREAMS)]
+        monkeypatch.setattr(stream_module, "CROWDED", inf)
+        assert await sends_for(bench, peers, texts) == 1
+        monkeypatch.setattr(stream_module, "CROWDED", 0.0)
+        assert await sends_for(bench, peers, texts) == STREAMS
+
+
+async def test_more_than_the_scratch_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight streams with 100 KiB each: the memory is used anew, and nothing is written over."""
+    monkeypatch.setattr(stream_module, "CROWDED", inf)
+    bench = Bench()
+    with opened(bench) as peers:
+        for peer in peers:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**18)
+        await sends_for(bench, peers, [os.urandom(100 * 1024) for _ in peers])
