@@ -8,6 +8,7 @@ from pathlib import Path
 from relay.policy.forward import Forward
 from relay.policy.grants import Permit
 from relay.ssh.config import ClientConfig
+from relay.wire.window import MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class AgentConfig:
     a service finds out that a part of it is missing when somebody needs that part."""
     once: bool = False
     """The end of the leg is the end of the program, and a forward is asked for once."""
+    max_window: int = MOST
+    """Bytes that one stream may have under way to this machine."""
     permit_remote_open: tuple[Permit, ...] | None = None
     """Where the streams of a dynamic forward may go; None: anywhere."""
     endpoint: EndpointConfig | None = None

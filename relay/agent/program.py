@@ -21,6 +21,7 @@ from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
 from relay.ssh.local import dial_service, dial_unix
+from relay.ssh.stream import Flusher
 from relay.ssh.supervise import Supervisor
 from relay.wire.numbers import OpenFailure
 
@@ -34,6 +35,7 @@ async def run(config: AgentConfig, log: EventLog) -> None:
     for forward in config.remote_forwards:
         if forward.listen_path:
             raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
+    Flusher.here().windows.most = config.max_window
     # Before B is dialled: what is wrong on this machine is told first.
     endpoint = SessionEndpoint(config.endpoint, log) if config.endpoint else None
     where = format_address(config.client.host, config.client.port)

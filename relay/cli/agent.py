@@ -17,6 +17,7 @@ from relay.cli.options import (
     CommandLine,
     add_client_options,
     add_general_options,
+    add_max_window,
     add_once,
     file_path,
     read_command_line,
@@ -100,6 +101,7 @@ def _parser() -> CommandLine:
         help="let sessions ask for -R as well, on this machine's loopback",
     )
     add_once(parser.add_argument_group("staying connected"))
+    add_max_window(parser)
     add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
@@ -124,6 +126,7 @@ def _config(arguments: argparse.Namespace) -> tuple[AgentConfig, int]:
         permit_remote_open=config.get(keywords.PERMIT_REMOTE_OPEN),
         endpoint=_endpoint(arguments),
         once=arguments.once,
+        max_window=arguments.max_window,
     )
     return agent, config.get(keywords.LOG_LEVEL, 0)
 

@@ -12,6 +12,7 @@ from relay.cli.options import (
     CommandLine,
     add_client_options,
     add_general_options,
+    add_max_window,
     add_once,
     read_command_line,
     seconds,
@@ -93,6 +94,7 @@ def _parser() -> CommandLine:
         help="go on after a refusal as well (a key, a host key), every few minutes",
     )
     add_once(group)
+    add_max_window(parser)
     add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
@@ -123,6 +125,7 @@ def _config(arguments: argparse.Namespace) -> tuple[ConnectConfig, int]:
         stream_local_bind_mask=config.get(keywords.STREAM_LOCAL_BIND_MASK, 0o177),
         stream_local_bind_unlink=config.get(keywords.STREAM_LOCAL_BIND_UNLINK, False),
         once=arguments.once,
+        max_window=arguments.max_window,
         keep_trying=arguments.keep_trying,
         wait=arguments.wait,
     )

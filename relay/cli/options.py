@@ -11,12 +11,14 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import relay
 from relay.cli.completion import SHELLS, PrintCompletion
+from relay.cli.settings import checked
 from relay.cli.units import PRINT_UNIT, unit
 from relay.errors import ConfigError, LocalError, UsageError
 from relay.log import EventLog, configure
 from relay.policy.ssh_values import parse_size
 from relay.ssh.algorithms import CIPHERS
 from relay.ssh.config import DEFAULT_PORT
+from relay.wire.window import LEAST, MOST, START
 
 Config = TypeVar("Config")
 
@@ -167,6 +169,31 @@ def add_once(group: Any) -> None:
         action="store_true",
         help="do not reconnect: exit when the connection fails or is lost",
     )
+
+
+LARGEST_WINDOW: Final = 2**30
+"""RFC 4254 §5.2 ends at 4 GiB; and it is memory."""
+
+
+def add_max_window(parser: CommandLine) -> None:
+    """`--max-window`, of the two programs that take streams from B."""
+    parser.add_argument_group("speed").add_argument(
+        "--max-window",
+        metavar="SIZE",
+        type=checked(window_size),
+        default=MOST,
+        help="bytes that one stream may have under way to this machine, over a long path "
+        f"(default {MOST >> 20}M; a stream starts with {START >> 20}M)",
+    )
+
+
+def window_size(text: str) -> int:
+    """A window: a size with K, M or G. Raises UsageError."""
+    size = parse_size(text)
+    if not LEAST <= size <= LARGEST_WINDOW:
+        least, largest = f"{LEAST >> 10}K", f"{LARGEST_WINDOW >> 30}G"
+        raise UsageError(f"{text!r}: give a size between {least} and {largest}")
+    return size
 
 
 def seconds(text: str) -> float:

@@ -7,6 +7,7 @@ from typing import Final
 
 from relay.policy.forward import Forward
 from relay.ssh.config import ClientConfig
+from relay.wire.window import MOST
 
 DEFAULT_WAIT: Final = 15.0
 """Seconds that a new connection waits for B: the usual restart of a server, and less than most
@@ -33,6 +34,8 @@ class ConnectConfig:
     """A file that is where a unix socket is to be is removed first."""
     once: bool = False
     """The end of the leg is the end of the program."""
+    max_window: int = MOST
+    """Bytes that one stream may have under way to this machine."""
     keep_trying: bool = False
     """A refusal that only a person can undo does not end the program."""
     wait: float = DEFAULT_WAIT

@@ -29,11 +29,13 @@ from relay.ssh.local import (
     listen,
     listen_unix,
 )
+from relay.ssh.stream import Flusher
 from relay.ssh.supervise import Supervisor
 
 
 async def run(config: ConnectConfig, log: EventLog) -> None:
     """Forward until cancelled, or until the leg is lost for good. Raises `RelayError`."""
+    Flusher.here().windows.most = config.max_window
     if config.stdio_forward is not None:
         await one_stream(config, *config.stdio_forward, log)
         return

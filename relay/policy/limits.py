@@ -110,7 +110,11 @@ SERVICES_PER_KEY: Final = 256
 """Each real port costs two descriptors of B, and 1,024 is what many systems give a process."""
 
 CHANNELS_PER_LEG: Final = 4096
-"""Streams at once. Measured: one costs B 4 to 5 KiB, so this many cost 20 MiB."""
+"""Streams at once. Measured: one costs B 2 KiB, so this many cost 8 MiB."""
+
+OPENERS_PER_AGENT: Final = 4
+"""Connections with so many streams that one agent serves: a stranger that opens all it may must not
+keep the others out."""
 
 REFUSALS_TOLD: Final = 60
 """Lines in the log that one leg may cause in a minute by what it is refused; then they are counted.

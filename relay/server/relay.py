@@ -84,7 +84,7 @@ class Relay:
             self._host_keys, config.ciphers, limits.login_grace_time,
             config.client_alive_interval, config.client_alive_count_max,
         )  # fmt: skip
-        Flusher.of(asyncio.get_running_loop()).waiting_limit = limits.waiting_per_process
+        Flusher.here().waiting_limit = limits.waiting_per_process
         for leg in self.legs:
             self._limit(leg)
 
@@ -317,7 +317,7 @@ class Relay:
             raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
         # Of several that share it, who has the fewest open streams; of these, the longest there.
         service = min(services, key=self._open_streams.__getitem__)
-        if leg.full() or service.holder.full():
+        if leg.full() or service.holder.full(serving=True):
             text = f"{wanted}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
         fields = tcpip_fields(service.bind, service.port, origin_host, origin_port)

@@ -39,7 +39,7 @@ from relay.wire import messages
 from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, OVERHEAD, frame_data
-from relay.wire.window import START, ReceiveWindow
+from relay.wire.window import ReceiveWindow
 
 _FINISH: Final = struct.pack("ii", 0, 0)
 """SO_LINGER off: close() sends what is left and then FIN."""
@@ -68,7 +68,7 @@ class Endpoint(ChannelHandler):
         self._delivered = 0
         self._window = ReceiveWindow(leg.flusher.windows)
         self.channel.local_id = leg.add_handler(self)
-        self.channel.receive_window = START
+        self.channel.receive_window = self._window.size
         self.channel.receive_packet = leg.max_data
 
     # -- how it begins

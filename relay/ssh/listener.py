@@ -36,7 +36,7 @@ class Listener:
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
-        if not self._leg.alive or self._leg.full():
+        if not self._leg.alive or self._leg.full(serving=True):
             sock.close()
             return
         fields = tcpip_fields(self._bind, self.port, *origin)

@@ -19,6 +19,7 @@ from relay.policy.limits import (
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     LOGIN_GRACE_TIME,
+    OPENERS_PER_AGENT,
     REFUSALS_TOLD,
     Limits,
 )
@@ -160,9 +161,11 @@ class ServerLeg(Leg, FastServerConnection):
 
     # -- its limits
 
-    def full(self) -> bool:
-        """No more channels on this leg; if so, that is a limit hit."""
-        full = len(self.handlers) >= self.limits.channels_per_leg
+    def full(self, *, serving: bool = False) -> bool:
+        """No more channels on this leg; if so, that is a limit hit. One that is `serving` what it
+        has published has room for several that open, so that one alone cannot fill it."""
+        times = OPENERS_PER_AGENT if serving else 1
+        full = len(self.handlers) >= times * self.limits.channels_per_leg
         if full and self.limit_hit is not None:
             self.limit_hit("channels-per-leg")
         return full

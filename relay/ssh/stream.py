@@ -145,6 +145,11 @@ class Flusher:
     _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Flusher]] = WeakKeyDictionary()
 
     @classmethod
+    def here(cls) -> Flusher:
+        """The one of the running loop."""
+        return cls.of(asyncio.get_running_loop())
+
+    @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> Flusher:
         """The one that the legs of `loop` share."""
         flusher = cls._of_loop.get(loop)

@@ -95,17 +95,18 @@ class ReceiveWindow:
     """The window of one channel's receiving direction."""
 
     __slots__ = (
-        "_round_began", "_round_delivered", "_round_trip", "_size", "_windows",
-        "need", "next_mark", "next_opening",
+        "_round_began", "_round_delivered", "_round_trip", "_windows",
+        "need", "next_mark", "next_opening", "size",
     )  # fmt: skip
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        # The most that may be announced and not delivered, and what of it is by need.
-        self._size = START
+        # The most that may be announced and not delivered, at first and later; and what of it is
+        # by need.
+        self.size = min(START, windows.most)
         self.need = 0
         # `opened` is to be called when so many bytes have been delivered.
-        self.next_opening = START // GRANTS_PER_WINDOW
+        self.next_opening = self.size // GRANTS_PER_WINDOW
         # The round that is measured: `reached` is to be called when more bytes than this have
         # come; when it began and what was delivered then.
         self.next_mark = _NEVER
@@ -117,7 +118,7 @@ class ReceiveWindow:
     def opened(self, delivered: int, announced: int, now: float) -> int:
         """`delivered` bytes of `announced` have been taken by the consumer, at `now` (seconds).
         By how much is the window to be opened?"""
-        size = self._size = max(self._windows.share(self, now), self.need)
+        size = self.size = max(self._windows.share(self, now), self.need)
         self.next_opening = delivered + size // GRANTS_PER_WINDOW
         more = size - (announced - delivered)
         if GRANTS_PER_WINDOW * more < size:

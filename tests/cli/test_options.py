@@ -21,6 +21,7 @@ from relay.log import EventLog
 from relay.policy.forward import Forward
 from relay.server.config import ServerConfig
 from relay.ssh.algorithms import CIPHERS, CLIENT_KEX, MACS
+from relay.wire.window import LEAST, MOST
 
 Main = Callable[[list[str]], int]
 R = "-Rgpu1:8000:localhost:8000"
@@ -356,3 +357,14 @@ def test_the_state_folder(
         monkeypatch.setattr(f"{module}.geteuid", lambda: uid, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert server.default_state_dir() == Path(path.format(tmp_path))
+
+
+def test_max_window(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
+    assert started.agent(R, "b").max_window == MOST
+    assert started.agent(R, "--max-window", "8M", "b").max_window == 8 * 2**20
+    assert started.connect(L, "--max-window", "256K", "b").max_window == LEAST
+    for wrong in ("255K", "2G", "-1", "many"):
+        with pytest.raises(SystemExit) as end:
+            connect.main([L, f"--max-window={wrong}", "b"])
+        assert end.value.code == 2
+        assert "--max-window" in capsys.readouterr().err
