@@ -183,7 +183,7 @@ class Leg(FastConnection):
         handlers = self.handlers
         # The packets of this batch that asyncssh has not been told of, and where they began.
         packets, first = 0, start
-        while end - start >= LENGTH_SIZE:
+        while start < end:
             opener = self.opener
             if opener is None:
                 used = self._feed_slowly(view, start, end)
@@ -191,6 +191,8 @@ class Leg(FastConnection):
                 if not used or self._stopped():
                     return start
                 continue
+            if end - start < LENGTH_SIZE:
+                break
             length: int = read_length(view, start)[0]
             check_length(length)
             after = start + length + OVERHEAD
