@@ -12,6 +12,7 @@ import relay
 from benchmarks.chains import keys
 from benchmarks.chains.chain import Builder, Chain, Hub, Site, free_port
 from benchmarks.processes import Process, python
+from relay.cli.run import HAVE_UVLOOP
 
 _SERVICE = "gpu1:8000"
 _ENDPOINT = "gpu1"
@@ -112,5 +113,6 @@ def _start(site: Site, state: Path, port: int, flags: Sequence[str]) -> tuple[Pr
 
 
 def _versions() -> dict[str, str]:
-    libraries = {name: version(name) for name in ("asyncssh", "cryptography")}
+    names = ("asyncssh", "cryptography", *(["uvloop"] if HAVE_UVLOOP else []))
+    libraries = {name: version(name) for name in names}
     return {"relay": relay.__version__, **libraries}
