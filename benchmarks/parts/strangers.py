@@ -4,7 +4,7 @@ The bystander has a stream through the chain, on which 64 bytes go there and com
 again: before, while the consumers ask and their senders fill all that lies between, and when all of
 it is full and nothing of theirs moves. Nothing but B, and the machine's cores, is in common: the
 consumers' service is published by an agent of their own, and each has a connection. Only ours is
-measured, and the rows are these three states. B's memory is resident, and grows from when all
+measured. B's memory is resident, and grows from when all
 consumers have logged in.
 """
 
@@ -21,9 +21,10 @@ from statistics import quantiles
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks import load
-from benchmarks.chains import Chain, Site, keys, relay
+from benchmarks.chains import RELAY, Chain, Site, keys, relay
 from benchmarks.context import Context
 from benchmarks.errors import BrokenError
+from benchmarks.parts.interleaved import counted
 from benchmarks.processes import Process, python
 from benchmarks.report import Result
 
@@ -33,23 +34,25 @@ LEGS_PER_KEY = 50
 """Fewer than B lets a key have."""
 
 REQUEST = bytes(64)
-SECONDS, QUICK_SECONDS = 10.0, 4.0
+SECONDS, QUICK_SECONDS = 10.0, 2.0
 """Of each state. All is full well within it."""
 
 BEFORE, FILLING, FULL = "before", "while they fill", "when all is full"
-P50, P99 = "bystander p50, µs", "bystander p99, µs"
+MEASURE = "bystander p{percent} {state}, µs"
 GROWTH = "B's memory grew by, MiB"
 
 
 def run(context: Context) -> Result:
     """A chain of its own for each round: what was filled is not emptied again."""
-    quick, rounds = context.settings.quick, context.settings.rounds
+    quick = context.settings.quick
+    rounds = 1 if quick else context.settings.rounds
     consumers = QUICK_CONSUMERS if quick else CONSUMERS
     seconds = QUICK_SECONDS if quick else SECONDS
+    states = f"{seconds:g} s a state, {counted(rounds, 'round')}"
     result = Result(
         part="strangers",
-        about=f"{consumers} consumers that never read, {seconds:g} s a state, {rounds} rounds",
-        baselines=[BEFORE],
+        about=f"{consumers} consumers that never read, {states}",
+        baselines=[RELAY],
     )
     for number in range(rounds):
         sites: list[Site] = []
@@ -58,7 +61,7 @@ def run(context: Context) -> Result:
             sites.append(site)
             return _build(site)
 
-        with context.chains({"relay": build}) as standing:
+        with context.chains({RELAY: build}) as standing:
             for name in standing.chains:
                 with standing.using(name) as chain:
                     _measure(chain, sites[0], consumers, seconds, result)
@@ -90,7 +93,7 @@ def _measure(chain: Chain, site: Site, count: int, seconds: float, result: Resul
         _add(result, FILLING, _round_trips(stream, seconds))
         consumers.wait_for("^asked$")
         _add(result, FULL, _round_trips(stream, seconds))
-        result.add(GROWTH, "relay", (_resident(chain) - memory) / (1 << 20))
+        result.add(GROWTH, RELAY, (_resident(chain) - memory) / (1 << 20))
 
 
 def _consumers(chain: Chain, site: Site, count: int) -> Process:
@@ -131,8 +134,9 @@ def _round_trips(stream: socket.socket, seconds: float) -> list[float]:
 
 def _add(result: Result, state: str, took: list[float]) -> None:
     percentile = quantiles(took, n=100)
-    result.add(P50, state, percentile[49] * 1e6)
-    result.add(P99, state, percentile[98] * 1e6)
+    for percent in (50, 99):
+        measure = MEASURE.format(percent=percent, state=state)
+        result.add(measure, RELAY, percentile[percent - 1] * 1e6)
 
 
 def _resident(chain: Chain) -> int:
@@ -141,4 +145,4 @@ def _resident(chain: Chain) -> int:
 
 def _brief(result: Result) -> str:
     rows = result.series
-    return ", ".join(f"{row.measure} {row.chain} {row.samples[-1]:.0f}" for row in rows)
+    return ", ".join(f"{row.measure}: {row.samples[-1]:.0f}" for row in rows)

@@ -7,8 +7,8 @@ queues, where a token of another stream waits behind it. Two rules, of which the
 
 1. *Its share.* A stream alone may have `ALONE` under way; those that are busy at once share
    `TOGETHER`. On a short path that is all they can use.
-2. *Its need.* Twice what the consumer takes in a round trip, so that the sender is never at the end
-   of its window before it hears that there is more. The round trip is measured on the way: from
+2. *Its need.* More than what the consumer takes in a round trip, so that the sender is never at the
+   end of its window before it hears that there is more. The round trip is measured on the way: from
    a WINDOW_ADJUST to the first byte that the sender could not have sent without it.
 
     announced ─────┐ mark            ┌───────────── announced anew
@@ -16,7 +16,7 @@ queues, where a token of another stream waits behind it. Two rules, of which the
                    ^ WINDOW_ADJUST goes out            had credit left; so the least one counts
 
 A sender that is not at the end of its window makes the round trip seem longer, but only until the
-least one is found: a window grows by half in vain, no further.
+least one is found: a window grows to a little over twice its size in vain, no further.
 
 What a consumer does not take opens no window again. An idle stream has announced a window and
 holds no memory for it.
@@ -47,8 +47,13 @@ MOST: Final = 64 * 1024 * 1024
 PER_PROCESS: Final = 256 * 1024 * 1024
 """What the windows that grew by need may be together: memory, should all consumers stop at once."""
 
-HEADROOM: Final = 2
-"""A window over what a round trip takes: half is under way while half is taken and told of."""
+HEADROOM: Final = 3
+"""A window over what was taken in a round trip: as much again is under way while that is told of,
+and a window that is too small is taken by three quarters in one, so that this doubles it."""
+
+SHORT: Final = 0.005
+"""Seconds of a round trip below which a share is all that a stream needs: over 5 ms `TOGETHER` is
+3 Gbit/s, and `ALONE` 6. What grew there would only stand in queues."""
 
 BUSY: Final = 0.25
 """Seconds after it took a part of its window for which a stream counts as busy."""
@@ -137,6 +142,7 @@ class ReceiveWindow:
             return
         self._round_trip = min(self._round_trip, seconds)
         taken = (delivered - self._round_delivered) * self._round_trip / seconds
+        wanted = int(HEADROOM * taken) if self._round_trip >= SHORT else 0
         # Down only by and by: one slow round is no proof.
-        wanted = max(int(HEADROOM * taken), self.need * 3 // 4)
+        wanted = max(wanted, self.need * 3 // 4)
         self.need = self._windows.give(self.need, wanted)
