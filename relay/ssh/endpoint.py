@@ -32,7 +32,7 @@ from relay.errors import ProtocolViolation
 from relay.log import EventLog, Field
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
-from relay.ssh.local import RESET_ON_CLOSE
+from relay.ssh.local import RESET_ON_CLOSE, spare_pacing
 from relay.ssh.stream import Flusher
 from relay.ssh.watch import ResetWatch
 from relay.wire import messages
@@ -135,6 +135,7 @@ class Endpoint(ChannelHandler):
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            spare_pacing(sock)
         self._sock = sock
         self._watch.add(sock, self._reset)
 

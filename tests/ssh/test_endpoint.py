@@ -13,6 +13,7 @@ import pytest
 
 from relay.ssh import stream as stream_module
 from relay.ssh.endpoint import Endpoint
+from relay.ssh.local import NO_PACING
 from relay.ssh.stream import Buffer
 from relay.wire.numbers import MSG_CHANNEL_DATA
 from tests.ssh.test_leg import Bench, TakingStream
@@ -94,3 +95,17 @@ async def test_more_than_the_scratch_memory_holds(monkeypatch: pytest.MonkeyPatc
         for peer in peers:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**18)
         await sends_for(bench, peers, [os.urandom(100 * 1024) for _ in peers])
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="Linux's TCP_CONGESTION")
+async def test_a_local_socket_on_this_machine_is_not_paced() -> None:
+    bench = Bench()
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        ours = socket.create_connection(service.getsockname())
+        endpoint = Endpoint(bench.c, lambda endpoint, reason: None)
+        endpoint.open(ours, b"direct-tcpip", b"")
+        try:
+            chosen = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+            assert chosen.rstrip(b"\0") == NO_PACING
+        finally:
+            endpoint.leg_lost()
