@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relay.policy.forward import Forward
 from relay.policy.grants import Permit
+from relay.policy.limits import BUSY_POLL
 from relay.ssh.config import ClientConfig
 from relay.wire.window import MOST
 
@@ -22,6 +23,8 @@ class AgentConfig:
     a service finds out that a part of it is missing when somebody needs that part."""
     once: bool = False
     """The end of the leg is the end of the program, and a forward is asked for once."""
+    busy_poll: int = BUSY_POLL
+    """Microseconds for which the program polls, at most, before it sleeps; 0: it never does."""
     max_window: int = MOST
     """Bytes that one stream may have under way to this machine."""
     permit_remote_open: tuple[Permit, ...] | None = None

@@ -35,7 +35,9 @@ async def run(config: AgentConfig, log: EventLog) -> None:
     for forward in config.remote_forwards:
         if forward.listen_path:
             raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
-    Flusher.here().windows.most = config.max_window
+    flusher = Flusher.here()
+    flusher.poll.limit(config.busy_poll)
+    flusher.windows.most = config.max_window
     # Before B is dialled: what is wrong on this machine is told first.
     endpoint = SessionEndpoint(config.endpoint, log) if config.endpoint else None
     where = format_address(config.client.host, config.client.port)

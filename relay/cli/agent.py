@@ -15,6 +15,7 @@ from relay.cli.client_config import client_config, forwards, read_config
 from relay.cli.options import (
     FORWARD,
     CommandLine,
+    add_busy_poll,
     add_client_options,
     add_general_options,
     add_max_window,
@@ -101,7 +102,9 @@ def _parser() -> CommandLine:
         help="let sessions ask for -R as well, on this machine's loopback",
     )
     add_once(parser.add_argument_group("staying connected"))
-    add_max_window(parser)
+    speed = parser.add_argument_group("speed")
+    add_busy_poll(speed)
+    add_max_window(speed)
     add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
@@ -126,6 +129,7 @@ def _config(arguments: argparse.Namespace) -> tuple[AgentConfig, int]:
         permit_remote_open=config.get(keywords.PERMIT_REMOTE_OPEN),
         endpoint=_endpoint(arguments),
         once=arguments.once,
+        busy_poll=arguments.busy_poll,
         max_window=arguments.max_window,
     )
     return agent, config.get(keywords.LOG_LEVEL, 0)

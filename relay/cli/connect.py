@@ -10,6 +10,7 @@ from relay.cli.client_config import client_config, forwards, read_config
 from relay.cli.options import (
     FORWARD,
     CommandLine,
+    add_busy_poll,
     add_client_options,
     add_general_options,
     add_max_window,
@@ -94,7 +95,9 @@ def _parser() -> CommandLine:
         help="go on after a refusal as well (a key, a host key), every few minutes",
     )
     add_once(group)
-    add_max_window(parser)
+    speed = parser.add_argument_group("speed")
+    add_busy_poll(speed)
+    add_max_window(speed)
     add_client_options(parser, NOT_SERVED)
     add_general_options(parser, quiet=True)
     return parser
@@ -125,6 +128,7 @@ def _config(arguments: argparse.Namespace) -> tuple[ConnectConfig, int]:
         stream_local_bind_mask=config.get(keywords.STREAM_LOCAL_BIND_MASK, 0o177),
         stream_local_bind_unlink=config.get(keywords.STREAM_LOCAL_BIND_UNLINK, False),
         once=arguments.once,
+        busy_poll=arguments.busy_poll,
         max_window=arguments.max_window,
         keep_trying=arguments.keep_trying,
         wait=arguments.wait,

@@ -15,6 +15,7 @@ from relay.cli.settings import checked
 from relay.cli.units import PRINT_UNIT, unit
 from relay.errors import ConfigError, LocalError, UsageError
 from relay.log import EventLog, configure
+from relay.policy.limits import BUSY_POLL, LONGEST_BUSY_POLL
 from relay.policy.ssh_values import parse_size
 from relay.ssh.algorithms import CIPHERS
 from relay.ssh.config import DEFAULT_PORT
@@ -171,13 +172,32 @@ def add_once(group: Any) -> None:
     )
 
 
+def add_busy_poll(group: Any) -> None:
+    """`--busy-poll`, of all three programs."""
+    group.add_argument(
+        "--busy-poll",
+        metavar="MICROSECONDS",
+        type=checked(busy_poll),
+        default=BUSY_POLL,
+        help="poll for so long, where it pays, before going to sleep: small requests are answered "
+        "sooner, for some processor time; 0: never (default %(default)s)",
+    )
+
+
+def busy_poll(text: str) -> int:
+    """Microseconds. Raises UsageError."""
+    if not text.isascii() or not text.isdigit() or int(text) > LONGEST_BUSY_POLL:
+        raise UsageError(f"{text!r}: give a number from 0 to {LONGEST_BUSY_POLL}")
+    return int(text)
+
+
 LARGEST_WINDOW: Final = 2**30
 """RFC 4254 §5.2 ends at 4 GiB; and it is memory."""
 
 
-def add_max_window(parser: CommandLine) -> None:
+def add_max_window(group: Any) -> None:
     """`--max-window`, of the two programs that take streams from B."""
-    parser.add_argument_group("speed").add_argument(
+    group.add_argument(
         "--max-window",
         metavar="SIZE",
         type=checked(window_size),

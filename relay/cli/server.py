@@ -12,6 +12,7 @@ from platformdirs import PlatformDirs
 
 from relay.cli.options import (
     CommandLine,
+    add_busy_poll,
     add_general_options,
     file_path,
     parse_ciphers,
@@ -123,6 +124,7 @@ def _parser() -> CommandLine:
         help="after SIGTERM, let open streams go on for so long (default %(default)g)",
     )
     _add_keepalive(group)
+    add_busy_poll(group)
     add_general_options(parser, quiet=False)
     return parser
 
@@ -268,6 +270,7 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
         client_alive_interval=arguments.client_alive_interval,
         client_alive_count_max=arguments.client_alive_count_max,
         drain=arguments.drain,
+        busy_poll=arguments.busy_poll,
         limits=limits,
     )
     return replace(config, listen=tuple(arguments.listen)) if arguments.listen else config

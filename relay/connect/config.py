@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.policy.forward import Forward
+from relay.policy.limits import BUSY_POLL
 from relay.ssh.config import ClientConfig
 from relay.wire.window import MOST
 
@@ -34,6 +35,8 @@ class ConnectConfig:
     """A file that is where a unix socket is to be is removed first."""
     once: bool = False
     """The end of the leg is the end of the program."""
+    busy_poll: int = BUSY_POLL
+    """Microseconds for which the program polls, at most, before it sleeps; 0: it never does."""
     max_window: int = MOST
     """Bytes that one stream may have under way to this machine."""
     keep_trying: bool = False

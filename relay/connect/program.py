@@ -35,7 +35,9 @@ from relay.ssh.supervise import Supervisor
 
 async def run(config: ConnectConfig, log: EventLog) -> None:
     """Forward until cancelled, or until the leg is lost for good. Raises `RelayError`."""
-    Flusher.here().windows.most = config.max_window
+    flusher = Flusher.here()
+    flusher.poll.limit(config.busy_poll)
+    flusher.windows.most = config.max_window
     if config.stdio_forward is not None:
         await one_stream(config, *config.stdio_forward, log)
         return

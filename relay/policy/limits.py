@@ -44,6 +44,13 @@ further. A leg with a thousand busy streams has a few thousand window adjustment
 FLUSH_SIZE: Final = 512 * KIB
 """Sealed bytes that are gathered before they are sent: one receive's worth leaves in one send."""
 
+BUSY_POLL: Final = 200
+"""Microseconds that a program polls its sockets before it sleeps, at most. KVM's own for the guests
+that it halts; on a LAN the answer is there by then."""
+
+LONGEST_BUSY_POLL: Final = 1000
+"""Microseconds: beyond that to sleep and to be woken is a small part of the wait."""
+
 NESTED_WINDOW: Final = 16 * MIB
 """The window of a channel that carries a session: what comes there is used at once, so it only has
 to be wider than what the streams inside may have under way."""

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from relay.policy.limits import CLIENT_ALIVE_COUNT_MAX, CLIENT_ALIVE_INTERVAL, Limits
+from relay.policy.limits import (
+    BUSY_POLL,
+    CLIENT_ALIVE_COUNT_MAX,
+    CLIENT_ALIVE_INTERVAL,
+    Limits,
+)
 from relay.ssh.config import GatewayPorts
 
 DRAIN: Final = 10.0
@@ -38,6 +43,8 @@ class ServerConfig:
     client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX
     """Questions without an answer after which a client is given up; 0: it never is."""
     drain: float = DRAIN
+    busy_poll: int = BUSY_POLL
+    """Microseconds for which the program polls, at most, before it sleeps; 0: it never does."""
     limits: Limits = field(default_factory=Limits)
 
 

@@ -84,7 +84,9 @@ class Relay:
             self._host_keys, config.ciphers, limits.login_grace_time,
             config.client_alive_interval, config.client_alive_count_max,
         )  # fmt: skip
-        Flusher.here().waiting_limit = limits.waiting_per_process
+        flusher = Flusher.here()
+        flusher.waiting_limit = limits.waiting_per_process
+        flusher.poll.limit(config.busy_poll)
         for leg in self.legs:
             self._limit(leg)
 

@@ -170,12 +170,13 @@ class Endpoint(ChannelHandler):
     def _readable(self) -> None:
         flusher = self.leg.flusher
         flush = flusher.begin_read(self._room)
+        before = self.sent_bytes
         try:
             self._read_packets(flusher)
         finally:
             if flush:
                 flusher.flush()
-            flusher.end_read()
+            flusher.end_read(self.sent_bytes - before)
         self._read()
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from relay.policy.limits import RECEIVE_BUFFER, SCRATCH, WAITING_PER_PROCESS
+from relay.ssh.busy_poll import BusyPoll
 from relay.wire.splice import Credit
 from relay.wire.window import Windows
 
@@ -96,6 +97,8 @@ class Flusher:
         # may still have to be sent. All is free again after each flush.
         self.scratch = memoryview(bytearray(SCRATCH))
         self.scratch_used = 0
+        # How the loop waits.
+        self.poll = BusyPoll(loop)
         # When the last endpoint had read its socket.
         self._last_read = 0.0
 
@@ -127,6 +130,7 @@ class Flusher:
         the end of the loop's turn. Otherwise nobody else comes, and the way round the loop would be
         a delay.
         """
+        self.poll.begin()
         crowded = monotonic() - self._last_read < CROWDED
         if self.scratch_used and self.scratch_used + room > len(self.scratch):
             self.flush()
@@ -134,9 +138,10 @@ class Flusher:
             self._batching = True
         return not crowded
 
-    def end_read(self) -> None:
-        """The endpoint has read."""
+    def end_read(self, size: int) -> None:
+        """The endpoint has read `size` bytes."""
         self._last_read = monotonic()
+        self.poll.end(size)
 
     def _scheduled_flush(self) -> None:
         self._scheduled = False
@@ -223,6 +228,12 @@ class Stream(asyncio.Transport):
         self._reading = wanted
 
     def _readable(self) -> None:
+        poll = self._flusher.poll
+        poll.begin()
+        poll.end(self._read())
+
+    def _read(self) -> int:
+        """Read the socket once and use what came; returns how many bytes that was."""
         buffer = self._buffer
         if buffer is None:
             buffer = self._buffer = self._pool.take()
@@ -233,15 +244,16 @@ class Stream(asyncio.Transport):
             size = -1
         except OSError as error:
             self._reader.stream_lost(error)
-            return
+            return 0
         if size == 0:
             self._reader.stream_lost(None)
-            return
+            return 0
         if size > 0:
             self._end += size
             if QUICK_ACK is not None and self._is_tcp:  # The kernel soon forgets it again.
                 self._sock.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
         self._use()
+        return max(size, 0)
 
     def _use_buffered(self) -> None:
         if self._buffer is not None and not self._pauses and not self._closed:

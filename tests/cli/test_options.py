@@ -19,6 +19,7 @@ from relay.cli import agent, connect, server, ssh_files
 from relay.connect.config import ConnectConfig
 from relay.log import EventLog
 from relay.policy.forward import Forward
+from relay.policy.limits import BUSY_POLL
 from relay.server.config import ServerConfig
 from relay.ssh.algorithms import CIPHERS, CLIENT_KEX, MACS
 from relay.wire.window import LEAST, MOST
@@ -357,6 +358,16 @@ def test_the_state_folder(
         monkeypatch.setattr(f"{module}.geteuid", lambda: uid, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert server.default_state_dir() == Path(path.format(tmp_path))
+
+
+def test_busy_poll(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
+    assert started.agent(R, "b").busy_poll == BUSY_POLL
+    assert started.agent(R, "--busy-poll", "50", "b").busy_poll == 50
+    assert started.connect(L, "--busy-poll", "0", "b").busy_poll == 0
+    for wrong in ("-1", "1001", "0.5", "ten"):
+        with pytest.raises(SystemExit):
+            connect.main([L, f"--busy-poll={wrong}", "b"])
+        assert "--busy-poll" in capsys.readouterr().err
 
 
 def test_max_window(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
