@@ -44,6 +44,12 @@ further. A leg with a thousand busy streams has a few thousand window adjustment
 FLUSH_SIZE: Final = 512 * KIB
 """Sealed bytes that are gathered before they are sent: one receive's worth leaves in one send."""
 
+FLUSH_PACKETS: Final = 8
+"""The same in packets. Small ones that were ready at once share a send, but whoever gets them
+should not be idle until the last of fifty is sealed. Measured on 50 streams of small requests:
+without this 24,000 in a second and a quarter of the processor idle, with 4 to 10 packets 29,000 and
+hardly any, with 16 27,000."""
+
 BUSY_POLL: Final = 200
 """Microseconds that a program polls its sockets before it sleeps, at most. KVM's own for the guests
 that it halts; on a LAN the answer is there by then."""

@@ -22,6 +22,7 @@ import asyncssh
 from relay.errors import LegLost, ProtocolViolation
 from relay.policy.limits import (
     DEFERRED_PER_LEG,
+    FLUSH_PACKETS,
     FLUSH_SIZE,
     OUTPUT_PER_LEG,
     STALL_BYTES,
@@ -356,10 +357,11 @@ class Leg(FastConnection):
         self._written()
 
     def _written(self) -> None:
+        output = self._output
         if self._blocked:
-            if self._output.size > OUTPUT_PER_LEG and self.stream is not None:
+            if output.size > OUTPUT_PER_LEG and self.stream is not None:
                 self.stream.pause(self)
-        elif self._output.size >= FLUSH_SIZE:
+        elif output.size >= FLUSH_SIZE or output.packets >= FLUSH_PACKETS:
             self.flush()
         elif not self._marked:
             self._marked = True

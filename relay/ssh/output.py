@@ -12,7 +12,7 @@ class Output:
     in one receive and leave on one leg, all leave in one send.
     """
 
-    __slots__ = ("_buffers", "_end", "_start", "_view", "size")
+    __slots__ = ("_buffers", "_end", "_start", "_view", "packets", "size")
 
     def __init__(self) -> None:
         self._buffers: list[Buffer] = []
@@ -20,12 +20,16 @@ class Output:
         self._view: memoryview | None = None
         self._start = 0
         self._end = 0
-        # Bytes in all. Read by all, written here only.
+        # Bytes in all, and the packets that have come since all had been sent. Read by all,
+        # written here only.
         self.size = 0
+        self.packets = 0
 
     def add(self, view: memoryview, start: int, end: int) -> None:
-        """`view[start:end]` goes out, from where it lies, before its memory is used again."""
+        """The packet `view[start:end]` goes out, from where it lies, before its memory is used
+        again."""
         self.size += end - start
+        self.packets += 1
         if start == self._end and view is self._view:
             self._end = end
             return
@@ -35,8 +39,9 @@ class Output:
         self._end = end
 
     def append(self, data: Buffer) -> None:
-        """`data` goes out; its memory is nobody else's."""
+        """The packet `data` goes out; its memory is nobody else's."""
         self.size += len(data)
+        self.packets += 1
         self._close_piece()
         self._buffers.append(data)
 
@@ -51,6 +56,7 @@ class Output:
             taken += sent
             if not self.size:
                 buffers.clear()
+                self.packets = 0
             elif _take(buffers, sent):
                 self._close_piece()
                 # Its memory may be used again by whoever it belongs to.

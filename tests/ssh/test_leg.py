@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.log import EventLog
+from relay.policy.limits import FLUSH_PACKETS
 from relay.policy.services import Service
 from relay.server.splices import SplicedStream
 from relay.ssh.hostkeys import HostKey
@@ -160,6 +161,28 @@ def test_byte_by_byte() -> None:
     def test(bench: Bench) -> None:
         bench.receive(bench.data(b"token") + bench.data(b"by token"), iter([1] * 1000))
         assert bench.read_by_c(bench.c) == [expected(b"token"), expected(b"by token")]
+
+    on_a_loop(test)
+
+
+def test_small_packets_share_a_send_but_do_not_wait_for_all_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    contents = [b"%d" % number for number in range(2 * FLUSH_PACKETS + 3)]
+    sends: list[int] = []
+    taking = TakingStream.send
+
+    def counted(stream: TakingStream, buffers: list[Buffer]) -> int:
+        sends.append(sum(map(len, buffers)))
+        return taking(stream, buffers)
+
+    def test(bench: Bench) -> None:
+        sent = b"".join(map(bench.data, contents))
+        monkeypatch.setattr(TakingStream, "send", counted)
+        bench.receive(sent, iter([len(sent)]))
+        assert bench.read_by_c(bench.c) == [*map(expected, contents)]
+        packet = len(sent) // len(contents)
+        assert [size // packet for size in sends] == [FLUSH_PACKETS, FLUSH_PACKETS, 3]
 
     on_a_loop(test)
 
