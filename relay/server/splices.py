@@ -24,12 +24,13 @@ class SpliceEnd(ChannelHandler):
 
     def data(self, view: memoryview, start: int, length: int, size: int) -> None:
         stream = self._stream
-        channel = stream.splice.data(self.side, size)
+        splice = stream.splice
+        channel = splice.data(self.side, size)
         if channel is None:
             return
         there = stream.ends[1 - self.side]
         there.leg.forward(view, start, length, channel, self.leg)
-        if stream.splice.held[there.side]:
+        if splice.wants_release(there.side):
             there.release()
 
     def window_adjust(self, size: int) -> None:

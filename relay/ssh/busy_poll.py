@@ -79,16 +79,18 @@ class BusyPoll:
         self._most = microseconds * 1e-6
         self._span = min(self._span, self._most)
 
-    def begin(self) -> None:
-        """A socket is ready (rule 1)."""
-        waited = self._clock() - self._idle_since
+    def begin(self) -> float:
+        """A socket is ready (rule 1); returns the time."""
+        now = self._clock()
+        waited = now - self._idle_since
         if waited > self._most:
             self._span = 0.0
         elif waited > self._span:
             self._span = min(max(LEAST, 2 * self._span), self._most)
+        return now
 
-    def end(self, size: int) -> None:
-        """Its work is done: `size` bytes were read."""
+    def end(self, size: int) -> float:
+        """Its work is done: `size` bytes were read; returns the time."""
         now = self._idle_since = self._clock()
         if size > BULK:
             self._span = self._until = 0.0
@@ -97,6 +99,7 @@ class BusyPoll:
             if not self._turning:
                 self._turning = True
                 self._loop.call_soon(self._turn)
+        return now
 
     def _turn(self) -> None:
         assert self._give_up_core is not None

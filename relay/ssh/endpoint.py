@@ -169,51 +169,48 @@ class Endpoint(ChannelHandler):
 
     def _readable(self) -> None:
         flusher = self.leg.flusher
-        flush = flusher.begin_read(self._room)
+        flush = flusher.begin_read()
         before = self.sent_bytes
+        goes_on = False
         try:
-            self._read_packets(flusher)
+            goes_on = self._read_packets(flusher)
         finally:
             if flush:
                 flusher.flush()
             flusher.end_read(self.sent_bytes - before)
-        self._read()
+        if not goes_on:
+            self._read()
 
-    @property
-    def _room(self) -> int:
-        """Memory that one packet may take, with all that stands around its data."""
-        leg, channel = self.leg, self.channel
-        data = min(channel.send_window, channel.send_packet)
-        return leg.headroom + DATA_OFFSET + data + leg.tailroom
-
-    def _read_packets(self, flusher: Flusher) -> None:
-        """What the socket has, as packets one behind the other in the scratch memory."""
+    def _read_packets(self, flusher: Flusher) -> bool:
+        """What the socket has, as packets one behind the other in the scratch memory. Returns
+        whether that was all, and more may come."""
         leg, channel, sock, scratch = self.leg, self.channel, self._sock, flusher.scratch
         while sock is not None and leg.has_room:
             start = flusher.scratch_used + leg.headroom
             data = start + DATA_OFFSET
             room = min(channel.send_window, channel.send_packet)
             if room == 0 or data + room + leg.tailroom > len(scratch):
-                return
+                return False
             try:
                 size = sock.recv_into(scratch[data : data + room])
             except (BlockingIOError, InterruptedError):
-                return
+                return True
             except OSError as error:
                 self._local_lost(error)
-                return
+                return False
             if size == 0:
                 self._local_eof()
-                return
+                return False
             channel.send_window -= size
             self.sent_bytes += size
             length = frame_data(scratch, start, size)
             # Nothing stands between two packets that no outer packet has to be written around.
             end = start + length + OVERHEAD
             flusher.scratch_used = data + size + leg.tailroom if leg.headroom else end
-            leg.forward(scratch, start, length, channel, None)
+            leg.send_data(scratch, start, length, channel)
             if size < room:
-                return
+                return True
+        return False
 
     def window_adjust(self, size: int) -> None:
         self.channel.received_window_adjust(size)

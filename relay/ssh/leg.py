@@ -268,17 +268,20 @@ class Leg(FastConnection):
         return self._nested is None or self._nested.has_room
 
     def forward(
-        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg | None
+        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg
     ) -> None:
-        """Send the opened data packet at `start` on `channel` of this leg.
-
-        Without `source` the caller must have asked `has_room`, and must flush before it uses the
-        memory again. `source` is the leg that the packet came from: it is paused while too much
-        waits here, and flushes at the end of its batch.
-        """
-        if not self.has_room:
+        """Send the opened data packet at `start`, which came from the leg `source`, on `channel`
+        of this leg. `source` flushes at the end of its batch, and is paused while too much waits
+        here."""
+        if self.has_room:
+            self.send_data(view, start, length, channel)
+        else:
             self._enqueue(view, start, length, channel, source)
-        elif self.sealer is None:
+
+    def send_data(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
+        """Send the opened data packet at `start` on `channel`. The caller has asked `has_room`,
+        and flushes before it uses the memory again."""
+        if self.sealer is None:
             size = read_header(view, start)[4]
             data = bytes(view[start + DATA_OFFSET : start + DATA_OFFSET + size])
             self.send_data_slowly(channel.remote_id, data)
@@ -403,11 +406,11 @@ class Leg(FastConnection):
     # -- what waits
 
     def _enqueue(
-        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg | None
+        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg
     ) -> None:
         self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
         full = self._queue.waiting > self.waiting_limit
-        if (full or self.flusher.waiting > self.flusher.waiting_limit) and source is not None:
+        if full or self.flusher.waiting > self.flusher.waiting_limit:
             self._pause(source)
             if self.limit_hit is not None:
                 self.limit_hit("waiting-per-leg" if full else "waiting-per-process")

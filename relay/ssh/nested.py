@@ -202,7 +202,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
             return False
         channel.send_window -= size
         start -= DATA_OFFSET
-        self.outer.forward(view, start, frame_data(view, start, size), channel, None)
+        self.outer.send_data(view, start, frame_data(view, start, size), channel)
         return True
 
     def send(self, buffers: list[Buffer]) -> int:
@@ -219,7 +219,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
             packet = memoryview(bytearray(outer.headroom + DATA_OFFSET + size + self.tailroom))
             start = outer.headroom
             packet[start + DATA_OFFSET : start + DATA_OFFSET + size] = data[sent : sent + size]
-            outer.forward(packet, start, frame_data(packet, start, size), channel, None)
+            outer.send_data(packet, start, frame_data(packet, start, size), channel)
             channel.send_window -= size
             sent += size
         return sent

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from time import monotonic
 from typing import Any, ClassVar, Final, Protocol
 from weakref import WeakKeyDictionary
 
@@ -122,26 +121,23 @@ class Flusher:
                 leg.flush()
         self.scratch_used = 0
 
-    def begin_read(self, room: int) -> bool:
-        """An endpoint is about to read `room` bytes at most; it calls `flush` if this says so, as
-        after `begin`.
+    def begin_read(self) -> bool:
+        """An endpoint is about to read; it calls `flush` if this says so, as after `begin`.
 
         Where many sockets are ready at once, what they bring is gathered and leaves in one send, at
         the end of the loop's turn. Otherwise nobody else comes, and the way round the loop would be
         a delay.
         """
-        self.poll.begin()
-        crowded = monotonic() - self._last_read < CROWDED
-        if self.scratch_used and self.scratch_used + room > len(self.scratch):
+        alone = self.poll.begin() - self._last_read >= CROWDED
+        if self.scratch_used > SCRATCH // 2:  # A packet, whatever its size, may find no room.
             self.flush()
-        if not crowded:
+        if alone:
             self._batching = True
-        return not crowded
+        return alone
 
     def end_read(self, size: int) -> None:
         """The endpoint has read `size` bytes."""
-        self._last_read = monotonic()
-        self.poll.end(size)
+        self._last_read = self.poll.end(size)
 
     def _scheduled_flush(self) -> None:
         self._scheduled = False

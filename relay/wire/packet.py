@@ -49,7 +49,7 @@ TAIL_ROOM: Final = MIN_PADDING + BLOCK_SIZE + TAG_SIZE
 _LENGTH = Struct(">I")
 _HEADER = Struct(">IBBII")
 _LABEL_AND_SIZE = Struct(">II")
-_ZEROS = bytes(MIN_PADDING + BLOCK_SIZE)
+_PADDINGS = [bytes(size) for size in range(MIN_PADDING + BLOCK_SIZE)]
 
 read_length = _LENGTH.unpack_from
 write_label = _LENGTH.pack_into
@@ -69,8 +69,7 @@ def check_length(length: int) -> None:
 
 def padding_for(payload_size: int) -> int:
     """Bytes of padding that bring the encrypted part to a multiple of the block size."""
-    padding = -(1 + payload_size) % BLOCK_SIZE
-    return padding if padding >= MIN_PADDING else padding + BLOCK_SIZE
+    return MIN_PADDING + -(1 + payload_size + MIN_PADDING) % BLOCK_SIZE
 
 
 def payload_end(buffer: memoryview | bytearray, start: int, length: int) -> int:
@@ -105,7 +104,7 @@ def frame_data(buffer: memoryview, start: int, size: int) -> int:
     length = 1 + DATA_HEADER + size + padding
     _HEADER.pack_into(buffer, start, length, padding, MSG_CHANNEL_DATA, 0, size)
     end = start + DATA_OFFSET + size
-    buffer[end : end + padding] = _ZEROS[:padding]
+    buffer[end : end + padding] = _PADDINGS[padding]
     return length
 
 

@@ -195,12 +195,17 @@ class Journal(list[str]):
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self.over = asyncio.Event()
-        patch.setattr(BusyPoll, "begin", lambda poll: self.append("begin"))
+        patch.setattr(BusyPoll, "begin", self._begin)
         patch.setattr(BusyPoll, "end", self._end)
 
-    def _end(self, size: int) -> None:
+    def _begin(self) -> float:
+        self.append("begin")
+        return 0.0
+
+    def _end(self, size: int) -> float:
         self.append(f"end of {size}")
         self.over.set()
+        return 0.0
 
 
 class Sink:
@@ -237,7 +242,7 @@ async def test_work_on_a_local_socket_counts(monkeypatch: pytest.MonkeyPatch) ->
     endpoint = Endpoint(bench.c, lambda endpoint, reason: None)
     endpoint.open(ours, b"direct-tcpip", b"")
     endpoint.confirmed(1, 2**20, 2**15)
-    monkeypatch.setattr(bench.c, "forward", lambda *packet: journal.append("work"))
+    monkeypatch.setattr(bench.c, "send_data", lambda *packet: journal.append("work"))
     theirs.send(b"xyz")
     await journal.over.wait()
     endpoint.leg_lost()
