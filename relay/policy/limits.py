@@ -41,8 +41,11 @@ DEFERRED_PER_LEG: Final = 4096
 """Messages that may wait for a leg's key exchange before the legs that cause them are read no
 further. A leg with a thousand busy streams has a few thousand window adjustments to send."""
 
-FLUSH_SIZE: Final = 512 * KIB
-"""Sealed bytes that are gathered before they are sent: one receive's worth leaves in one send."""
+FLUSH_SIZE: Final = 100 * KIB
+"""Sealed bytes that are gathered before they are sent. A packet of our own endpoints, 120 KiB, so
+leaves at once, and the next machine opens it while this one seals another; of stock ssh's, 32 KiB,
+four leave in one send. Measured against 512 KiB, where four of ours did: a tenth more throughput
+under BBR, the same under cubic."""
 
 FLUSH_PACKETS: Final = 8
 """The same in packets. Small ones that were ready at once share a send, but whoever gets them

@@ -12,8 +12,8 @@ its network cards (net.core.busy_poll) and KVM does for guests that halt (halt_p
 3. A core that others want all the time comes back only when their time slice is over, while a
    sleeper would have been woken before. So if it comes back late, polling rests, and twice as long
    if that happens again soon.
-4. After bulk it sleeps. Bytes in such number are not waited for one by one, and the core is better
-   used by whoever sends them.
+4. After bulk polling rests too. Bytes in such number are not waited for one by one, and the core is
+   better used by whoever sends or takes them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ SOON: Final = 100
 
 BULK: Final = 16 * 1024
 """Bytes read at once that are no request and no reply to one, but a piece of something long."""
+
+BULK_REST: Final = 10e-3
+"""Seconds: longer than a transfer at full speed is without a piece."""
 
 GIVE_UP_CORE: Final[Callable[[], None] | None] = getattr(os, "sched_yield", None)
 """Not to be had on Windows."""
@@ -93,7 +96,8 @@ class BusyPoll:
         """Its work is done: `size` bytes were read; returns the time."""
         now = self._idle_since = self._clock()
         if size > BULK:
-            self._span = self._until = 0.0
+            self._until = 0.0
+            self._rests_until = now + BULK_REST
         elif self._span and now >= self._rests_until and self._give_up_core is not None:
             self._until = now + self._span
             if not self._turning:
