@@ -171,7 +171,6 @@ class Endpoint(ChannelHandler):
         flusher = self.leg.flusher
         flush = flusher.begin_read()
         before = self.sent_bytes
-        goes_on = False
         try:
             goes_on = self._read_packets(flusher)
         finally:

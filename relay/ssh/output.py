@@ -8,8 +8,8 @@ from relay.ssh.stream import MAX_IOVECS, Buffer, Taker
 class Output:
     """Sealed packets in their order.
 
-    Packets that lie one behind the other in memory are one piece: of fifty small packets that came
-    in one receive and leave on one leg, all leave in one send.
+    Packets that lie one behind the other in memory are one piece: small packets that came in one
+    receive and leave on one leg need no list of buffers.
     """
 
     __slots__ = ("_buffers", "_end", "_start", "_view", "packets", "size")

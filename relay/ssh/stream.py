@@ -75,8 +75,9 @@ class Flushable(Protocol):
 
 
 class Flusher:
-    """The legs that have sealed packets to send. One batch of input is one batch of output:
-    neighbouring packets for one leg leave in one send, at the end of the batch."""
+    """The legs that have sealed packets to send. Neighbouring packets for one leg leave in one
+    send, at the end of the batch of input that they come from, or when enough are gathered
+    (`FLUSH_PACKETS`, `FLUSH_SIZE`)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -124,9 +125,9 @@ class Flusher:
     def begin_read(self) -> bool:
         """An endpoint is about to read; it calls `flush` if this says so, as after `begin`.
 
-        Where many sockets are ready at once, what they bring is gathered and leaves in one send, at
-        the end of the loop's turn. Otherwise nobody else comes, and the way round the loop would be
-        a delay.
+        Where many sockets are ready at once, what they bring is gathered, up to the end of the
+        loop's turn at most. Otherwise nobody else comes, and the way round the loop would be a
+        delay.
         """
         alone = self.poll.begin() - self._last_read >= CROWDED
         if self.scratch_used > SCRATCH // 2:  # A packet, whatever its size, may find no room.

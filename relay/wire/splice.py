@@ -106,16 +106,7 @@ Command = Send | Cut | Retire
 class Splice:
     """The state of one splice. Its methods take an event and return what is to be done."""
 
-    __slots__ = (
-        "_credit",
-        "_doubled_at",
-        "_most",
-        "_retired",
-        "_used_to",
-        "bytes_from",
-        "channels",
-        "held",
-    )
+    __slots__ = ("_credit", "_doubled_at", "_most", "_retired", "bytes_from", "channels", "held")
 
     def __init__(
         self, opener_id: int, window: int, packet: int, credit: Credit | None = None
@@ -130,8 +121,6 @@ class Splice:
         # other may have under way to it.
         self.held = [max(0, window - FIRST_CREDIT), 0]
         self._most = [FIRST_CREDIT, FIRST_CREDIT]
-        # How little of that must be left for the other to be told of more: three quarters.
-        self._used_to = [3 * FIRST_CREDIT // 4, 3 * FIRST_CREDIT // 4]
         # What of `bytes_from` the other had sent when that was last doubled.
         self._doubled_at = [0, 0]
         opener, acceptor = Channel(), Channel()
@@ -215,10 +204,10 @@ class Splice:
         self.held[side] += size
 
     def wants_release(self, side: Side) -> bool:
-        """Has the other so used its credit that it may be told of more? The hot path's question
-        before `releasable`."""
+        """Is there more to tell the other of, and has it used a quarter of its credit? The hot
+        path's question before `releasable`."""
         under_way = self.channels[1 - side].receive_window
-        return self.held[side] > 0 and under_way <= self._used_to[side]
+        return self.held[side] > 0 and 4 * under_way <= 3 * self._most[side]
 
     def releasable(self, side: Side) -> int:
         """How much of what `side` has announced the other should be told of now (rule 1)."""
@@ -238,7 +227,6 @@ class Splice:
         due = 2 * (came - self._doubled_at[side]) >= most
         if due and most < MAX_CREDIT:
             self._most[side] += self._credit.take(min(most, MAX_CREDIT - most))
-            self._used_to[side] = 3 * self._most[side] // 4
             self._doubled_at[side] = came
         other.granted(size)
         return [Send(_other(side), messages.window_adjust(other.remote_id, size))]

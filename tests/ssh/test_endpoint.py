@@ -14,9 +14,8 @@ import pytest
 from relay.ssh import stream as stream_module
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.local import NO_PACING
-from relay.ssh.stream import Buffer
 from relay.wire.numbers import MSG_CHANNEL_DATA
-from tests.ssh.test_leg import Bench, TakingStream
+from tests.ssh.test_leg import Bench
 
 STREAMS = 8
 FIRST = 100
@@ -52,27 +51,19 @@ def opened(bench: Bench) -> Iterator[list[socket.socket]]:
 
 async def sends_for(bench: Bench, peers: list[socket.socket], texts: list[bytes]) -> int:
     """All peers write at once; in how many sends does that leave? Checks what left."""
-    sends = 0
-    taking = TakingStream.send
-
-    def counted(stream: TakingStream, buffers: list[Buffer]) -> int:
-        nonlocal sends
-        sends += 1
-        return taking(stream, buffers)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TakingStream, "send", counted)
-        for peer, text in zip(peers, texts, strict=True):
-            peer.sendall(text)
-        came: dict[int, bytes] = {}
-        while sum(map(len, came.values())) < sum(map(len, texts)):
-            await asyncio.sleep(0)
-            for payload in bench.read_by_c(bench.c):
-                assert payload[0] == MSG_CHANNEL_DATA
-                label = int.from_bytes(payload[1:5], "big")
-                came[label] = came.get(label, b"") + payload[9:]
+    sends = bench.stream(bench.c).sends
+    sends.clear()
+    for peer, text in zip(peers, texts, strict=True):
+        peer.sendall(text)
+    came: dict[int, bytes] = {}
+    while sum(map(len, came.values())) < sum(map(len, texts)):
+        await asyncio.sleep(0)
+        for payload in bench.read_by_c(bench.c):
+            assert payload[0] == MSG_CHANNEL_DATA
+            label = int.from_bytes(payload[1:5], "big")
+            came[label] = came.get(label, b"") + payload[9:]
     assert came == {FIRST + number: text for number, text in enumerate(texts)}
-    return sends
+    return len(sends)
 
 
 async def test_what_many_streams_bring_at_once_leaves_in_one_send(
