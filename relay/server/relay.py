@@ -24,13 +24,14 @@ from relay.policy.services import (
     unmarked,
 )
 from relay.server.config import FIXED, ServerConfig, changes
+from relay.server.legs import Legs
 from relay.server.splices import SplicedStream
 from relay.ssh.handler import OpenRefused
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.limiter import Limiter, hung_up, turn_away
 from relay.ssh.listener import Listener
-from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
+from relay.ssh.server import ServerLeg, server_options
 from relay.ssh.stream import Flusher
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import OpenFailure
@@ -49,12 +50,10 @@ class Relay:
         self._registry: Registry[ServerLeg] = Registry()
         self._listeners: dict[Service[ServerLeg], Listener] = {}
         self._open_streams: Counter[Service[ServerLeg]] = Counter()
-        # Every leg whose socket is open, and those of them that have not logged in.
-        self.legs: set[ServerLeg] = set()
-        self._strangers: set[ServerLeg] = set()
         # Connections of sources that try too fast: they hear nothing of us yet.
         self._held_back: dict[socket.socket, asyncio.TimerHandle] = {}
         self._limiter = Limiter(log)
+        self.legs = Legs(self._limiter, log)
         # Set when no leg is left; None: we do not stop yet.
         self._drained: anyio.Event | None = None
         self._host_keys = host_keys
@@ -87,23 +86,16 @@ class Relay:
         flusher = Flusher.here()
         flusher.waiting_limit = limits.waiting_per_process
         flusher.poll.limit(config.busy_poll)
-        for leg in self.legs:
-            self._limit(leg)
-
-    def _limit(self, leg: ServerLeg) -> None:
-        leg.limits = self.config.limits
-        leg.waiting_limit = leg.limits.waiting_per_leg
-        leg.limit_hit = self._limiter.hit
+        self.legs.configure(config)
 
     def report_limits(self) -> None:
         """To be called once a minute: tells which limits are hit again and again."""
         self._limiter.report()
-        for leg in self.legs:
-            leg.refusals = 0
+        self.legs.forget_refusals()
 
     def status(self) -> str:
         """For the supervisor."""
-        legs = len(self.legs) - len(self._strangers)
+        legs = len(self.legs) - len(self.legs.strangers)
         streams = self._open_streams.total()
         return f"{legs} legs, {len(list(self._registry))} services, {streams} streams"
 
@@ -111,7 +103,7 @@ class Relay:
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A connection came: it is a leg once it has logged in."""
-        strangers = len(self._strangers) + len(self._held_back)
+        strangers = len(self.legs.strangers) + len(self._held_back)
         if strangers >= self.config.limits.max_startups.begin:
             strangers -= self._drop_gone()
         refusal = self._limiter.refuse_connection(address[0], strangers)
@@ -136,60 +128,24 @@ class Relay:
         """Speak with whoever is there."""
         self._held_back.pop(sock, None)
         leg = ServerLeg(asyncio.get_running_loop(), self._options)
-        leg.rekey_limit = self.config.rekey_limit
         leg.introduce(self, address)
-        self._limit(leg)
         self.legs.add(leg)
-        self._strangers.add(leg)
         try:
             leg.attach(sock)
         except OSError:  # It was reset before it was accepted.
             self.legs.discard(leg)
-            self._strangers.discard(leg)
             sock.close()
 
     def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
-        self._strangers.discard(leg)
-        self._limiter.logged_in(leg.address)
-        self.log.info(
-            "leg up",
-            "leg up: {who} as {user} from {peer}, {client}, {cipher}",
-            who=leg.who,
-            user=leg.get_extra_info("username", ""),
-            peer=leg.peer,
-            client=leg.get_extra_info("client_version", ""),
-            cipher=leg.get_extra_info("send_cipher", ""),
-        )
-        if self._legs_of(leg) > self.config.limits.legs_per_key:
-            self._limiter.hit("legs-per-key")
-            leg.dismiss("too many connections with this key", TOO_MANY_CONNECTIONS)
-
-    def _legs_of(self, leg: ServerLeg) -> int:
-        """How many legs the key of this one has."""
-        return sum(
-            other.logged_in and other.alive and other.identity == leg.identity
-            for other in self.legs
-        )
+        self.legs.up(leg)
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, and with it what it published."""
-        self.legs.discard(leg)
-        self._strangers.discard(leg)
         self._withdraw_all(leg, "its leg is down")
-        if not leg.logged_in:
-            self._limiter.failed(leg.address, leg.failed_tries)
+        self.legs.down(leg, error)
         if self._drained is not None and not self.legs:
             self._drained.set()
-        if not leg.logged_in and not self._limiter.stranger_gone(leg.address):
-            return
-        self.log.info(
-            "leg down" if leg.logged_in else "login failed",
-            "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
-            who=leg.who,
-            peer=leg.peer,
-            why=f": {error}" if error and str(error) else "",
-        )
 
     def stranger_line(self, leg: ServerLeg) -> bool:
         """May there be a line about a client that has not logged in?"""
@@ -359,7 +315,7 @@ class Relay:
                 "draining", "stopping: {legs} legs have open streams, for at most {seconds:g} s",
                 legs=len(busy), seconds=self.config.drain,
             )  # fmt: skip
-        for leg in list(self.legs):
+        for leg in self.legs:
             if leg.handlers:
                 # Later: the leg is in the middle of the packet that made it idle.
                 leg.when_idle = lambda idle: loop.call_soon(idle.dismiss, GOODBYE)
@@ -371,7 +327,7 @@ class Relay:
     def close(self) -> None:
         """Close every leg and every open port."""
         self._limiter.report()
-        for leg in list(self.legs):
+        for leg in self.legs:
             leg.dismiss(GOODBYE)
         for listener in self._listeners.values():
             listener.close()

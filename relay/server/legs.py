@@ -1,0 +1,105 @@
+"""The legs of B: who is connected, who has logged in, and with which key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relay.log import EventLog
+from relay.server.config import ServerConfig
+from relay.ssh.limiter import Limiter
+from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg
+
+
+class Legs:
+    """Every leg whose socket is open, from its accept until `down`.
+
+    A leg is among the `strangers` until it has logged in, and then among those of its key. No
+    question here goes through all legs: ten thousand may come back at once.
+    """
+
+    def __init__(self, limiter: Limiter, log: EventLog) -> None:
+        self._limiter = limiter
+        self._log = log
+        self._all: set[ServerLeg] = set()
+        self.strangers: set[ServerLeg] = set()
+        # By the key that they logged in with; never an empty set.
+        self._by_identity: dict[bytes, set[ServerLeg]] = {}
+
+    def __iter__(self) -> Iterator[ServerLeg]:
+        """All of them, as they are now: they may come and go meanwhile."""
+        return iter(tuple(self._all))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of(self, identity: bytes) -> int:
+        """How many legs this key has. One that is about to go does not count."""
+        return sum(leg.alive for leg in self._by_identity.get(identity, ()))
+
+    def configure(self, config: ServerConfig) -> None:
+        """Legs are limited so from now on, those that are up as well."""
+        self._config = config
+        for leg in self._all:
+            self._limit(leg)
+
+    def _limit(self, leg: ServerLeg) -> None:
+        leg.limits = self._config.limits
+        leg.waiting_limit = leg.limits.waiting_per_leg
+        leg.limit_hit = self._limiter.hit
+
+    def forget_refusals(self) -> None:
+        """Once a minute: what is refused is told again."""
+        for leg in self._all:
+            leg.refusals = 0
+
+    # -- the life of one
+
+    def add(self, leg: ServerLeg) -> None:
+        """A connection came."""
+        leg.rekey_limit = self._config.rekey_limit
+        self._limit(leg)
+        self._all.add(leg)
+        self.strangers.add(leg)
+
+    def discard(self, leg: ServerLeg) -> None:
+        """It is gone."""
+        self._all.discard(leg)
+        self.strangers.discard(leg)
+        same = self._by_identity.get(leg.identity)
+        if same is not None:
+            same.discard(leg)
+            if not same:
+                del self._by_identity[leg.identity]
+
+    def up(self, leg: ServerLeg) -> None:
+        """A client has logged in."""
+        self.strangers.discard(leg)
+        self._by_identity.setdefault(leg.identity, set()).add(leg)
+        self._limiter.logged_in(leg.address)
+        self._log.info(
+            "leg up",
+            "leg up: {who} as {user} from {peer}, {client}, {cipher}",
+            who=leg.who,
+            user=leg.get_extra_info("username", ""),
+            peer=leg.peer,
+            client=leg.get_extra_info("client_version", ""),
+            cipher=leg.get_extra_info("send_cipher", ""),
+        )
+        if self.of(leg.identity) > self._config.limits.legs_per_key:
+            self._limiter.hit("legs-per-key")
+            leg.dismiss("too many connections with this key", TOO_MANY_CONNECTIONS)
+
+    def down(self, leg: ServerLeg, error: Exception | None) -> None:
+        """A connection is gone, whether its client had logged in or not."""
+        self.discard(leg)
+        if not leg.logged_in:
+            self._limiter.failed(leg.address, leg.failed_tries)
+            if not self._limiter.stranger_gone(leg.address):
+                return
+        self._log.info(
+            "leg down" if leg.logged_in else "login failed",
+            "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
+            who=leg.who,
+            peer=leg.peer,
+            why=f": {error}" if error and str(error) else "",
+        )
