@@ -16,7 +16,13 @@ from relay.policy import ssh_values as values
 from relay.policy.forward import Forward, parse_destination
 from relay.policy.ssh_config import Config
 from relay.policy.ssh_keywords import Keyword
-from relay.policy.ssh_tokens import PROXY_TOKENS, expand_path, expand_tokens, expand_variables
+from relay.policy.ssh_tokens import (
+    PROXY_TOKENS,
+    expand_command,
+    expand_path,
+    expand_tokens,
+    expand_variables,
+)
 from relay.policy.ssh_values import Hop
 from relay.policy.ssh_words import Line, Place
 from relay.ssh.algorithms import CIPHER_NAMES, HOST_KEY_NAMES, KEX_NAMES, MAC_NAMES
@@ -216,7 +222,7 @@ def _agent(config: Config, text: str, path: Callable[[str], Path]) -> str | None
 
 
 def _command(text: str, tokens: dict[str, str]) -> str:
-    return "" if text.lower() == "none" else expand_tokens(text, tokens, PROXY_TOKENS)
+    return "" if text.lower() == "none" else expand_command(text, tokens, PROXY_TOKENS)
 
 
 def _checked_host_keys(spec: str) -> str:

@@ -27,10 +27,12 @@ MAX_PATH_LENGTH: Final = 107
 
 _FIELD = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<plain>[^:\[\]]*))(?P<colon>:|\Z)")
 
-# What OpenSSH's valid_hostname() and valid_ruser() (ssh.c) refuse: a destination may end up in a
-# ProxyCommand, which a shell reads. A user name may hold "\" and "$" (DOMAIN\user, machine$).
+# What OpenSSH 10.5's ssh_valid_hostname() and ssh_valid_ruser() (readconf.c) refuse: names may end
+# up in a ProxyCommand or a Match exec, which a shell reads. A user name may hold "\", though not at
+# its end, and "$" (DOMAIN\user, machine$).
 _SHELL_CHARACTERS = frozenset("'`\";&<>|(){}")
-_SHELL_CHARACTERS_OF_HOSTS = _SHELL_CHARACTERS | frozenset("$\\")
+_SHELL_CHARACTERS_OF_HOSTS = _SHELL_CHARACTERS | frozenset("$\\,")
+_OPTION_BEHIND_BLANK = re.compile(r"\s-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +160,39 @@ def parse_destination(text: str) -> tuple[str | None, str, int | None]:
         host = place[1:-1] if place[:1] == "[" and place[-1:] == "]" else place
         if ":" in host and parse_ip(host) is None:
             raise UsageError(f"{wanted} (a port goes after -p)")
-    if not _is_host(host) or host[0] == "-" or _SHELL_CHARACTERS_OF_HOSTS & set(host):
+    if not _is_host(host) or not is_harmless_host(host) or (at and not user):
         raise UsageError(wanted)
-    if at and (not _is_word(user) or user[0] == "-" or _SHELL_CHARACTERS & set(user)):
-        raise UsageError(wanted)
+    if at:
+        require_harmless_user(user)
     return user if at else None, host, port
+
+
+def require_harmless_user(text: str) -> None:
+    """Raise UsageError for a remote user that `is_harmless_user` denies."""
+    if not is_harmless_user(text):
+        problem = "the remote user name contains characters that mean something to a shell"
+        raise UsageError(f"{problem}: {text!r}")
+
+
+def is_harmless_user(text: str) -> bool:
+    """May a command that a shell reads, and that names this remote user, be run?"""
+    return (
+        text.isprintable()
+        and not text.startswith("-")
+        and not text.endswith("\\")
+        and not _OPTION_BEHIND_BLANK.search(text)
+        and not _SHELL_CHARACTERS & set(text)
+    )
+
+
+def is_harmless_host(text: str) -> bool:
+    """The same of a host's name or address."""
+    return (
+        text.isprintable()
+        and not text.startswith("-")
+        and " " not in text
+        and not _SHELL_CHARACTERS_OF_HOSTS & set(text)
+    )
 
 
 def format_address(host: str, port: int) -> str:

@@ -27,11 +27,13 @@ from typing import Any, Final, Protocol, TypeVar, cast, overload
 
 from relay.errors import UsageError
 from relay.policy import ssh_keywords as keywords
+from relay.policy.forward import require_harmless_user
 from relay.policy.patterns import match_pattern, match_pattern_list
 from relay.policy.ssh_keywords import KEYWORDS, NOT_SERVED, WITHOUT_MEANING, Keyword
 from relay.policy.ssh_tokens import (
     HOST_TOKENS,
     Local,
+    expand_command,
     expand_path,
     expand_tokens,
     tokens,
@@ -164,7 +166,14 @@ class Config:
     # -- what goes in
 
     def set(self, keyword: Keyword[T], value: T, place: Place) -> None:
-        """Set a keyword, unless an earlier value counts."""
+        """Set a keyword, unless an earlier value counts. Raises UsageError for the name of a user
+        that the command line gives and a shell would not take for a name: ssh too lets a file's
+        pass, whose writer could write a command as well."""
+        if keyword is keywords.USER and not place.line:
+            try:
+                require_harmless_user(str(value))
+            except UsageError as error:
+                raise place.error(error) from None
         settings = self._settings.setdefault(keyword.name, [])
         if keyword.adds_up:
             if all(one.value != value for one in settings):
@@ -293,7 +302,7 @@ class Config:
                 tag = self.get(keywords.TAG, "")
                 return match_pattern_list(tag, argument, ignore_case=False)
         try:
-            command = expand_tokens(argument, self.tokens())
+            command = expand_command(argument, self.tokens())
         except UsageError as error:
             raise place.error(error, "Match exec") from None
         return self._outside.run(command)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from relay.errors import UsageError
+from relay.policy.forward import is_harmless_host, is_harmless_user
 
 HOST_TOKENS: Final = "h"
 """ "Hostname accepts the tokens %% and %h"."""
@@ -24,6 +25,9 @@ ALL_TOKENS: Final = "CdhijkLlnpru"
 """ "CertificateFile, ControlPath, IdentityAgent, IdentityFile, KnownHostsCommand, LocalForward,
 Match exec, RemoteCommand, RemoteForward, and UserKnownHostsFile accept the tokens %%, %C, %d, %h,
 %i, %k, %L, %l, %n, %p, %r, and %u" (and %j, since OpenSSH 9.4)."""
+
+_NAMES: Final = {"r": is_harmless_user} | dict.fromkeys("hnkj", is_harmless_host)
+"""Tokens whose values come from a destination or a file, and what a shell must not find there."""
 
 _TOKEN: Final = re.compile(r"%(.?)", re.DOTALL)
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)(\}?)")
@@ -86,6 +90,20 @@ def expand_tokens(text: str, values: Mapping[str, str], allowed: str = ALL_TOKEN
         return values[token]
 
     return _TOKEN.sub(value, text)
+
+
+def expand_command(text: str, values: Mapping[str, str], allowed: str = ALL_TOKENS) -> str:
+    """The same for a command that a shell will read: what tokens stand for must stay a name there.
+
+    Raises:
+        UsageError: a token is not among the allowed ones, or its value says something to a shell.
+    """
+    for token in _TOKEN.findall(text):
+        harmless = _NAMES.get(token)
+        if harmless and token in allowed and values[token] and not harmless(values[token]):
+            problem = "which has characters that mean something to a shell"
+            raise UsageError(f"%{token} would be {values[token]!r}, {problem}")
+    return expand_tokens(text, values, allowed)
 
 
 def expand_variables(text: str, environ: Mapping[str, str]) -> str:

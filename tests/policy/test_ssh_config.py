@@ -230,6 +230,28 @@ def test_a_command_is_run_only_if_it_decides() -> None:
     assert outside.commands == ["true host 7 u k"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "token"),
+    [
+        ("User a;b", "%r"),
+        ("User a$(b)", "%r"),
+        ("HostName a;b", "%h"),
+        ("HostName a$b", "%h"),
+        ("HostKeyAlias a|b", "%k"),
+    ],
+)
+def test_no_command_has_a_name_in_it_that_a_shell_would_read(settings: str, token: str) -> None:
+    """ssh runs it where the name is a file's: who writes there may write a command as well. But
+    tools write names there that they were given."""
+    outside = Outside()
+    words = wrong(f'{settings}\nMatch exec "true {token}"', outside=outside)
+    assert f"file:2: Match exec: {token}" in words
+    assert outside.commands == []
+    # Without such a command, and in one that does not name it, it is only a name.
+    config(f"{settings}\nMatch exec true\nMatch exec 'true %%{token[1]}'", outside=outside)
+    assert outside.commands == ["true", f"true {token}"]
+
+
 def test_the_final_pass_knows_what_became_of_it() -> None:
     text = "Match final host real\nPort 1\nHost typed\nHostName real\nHost real\nUser x"
     result = config(text, "typed")

@@ -218,6 +218,15 @@ def test_ssh_says_the_same(ssh: str, tmp_path: Path, text: str) -> None:
         ("UseKeychain x", ["IgnoreUnknown=UseKeychain"]),
         ("ProxyJump a", ["ProxyCommand=nc"]),
         ("", ["ProxyCommand=a b 'c d'"]),
+        ("Match exec true\nPort 1", ["User=a;b"]),
+        ("", ["User=a`b`"]),
+        ("", ["User=-x"]),
+        ("", ["User=a\\"]),
+        ("", ['User="a -b"']),
+        ("", ["User=DOMAIN\\me"]),
+        ("", ["User=machine$"]),
+        ("", ['User="first last"']),
+        ("User a;b\nPort 1", []),
     ],
 )
 def test_ssh_says_the_same_of_options(
