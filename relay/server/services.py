@@ -1,0 +1,213 @@
+"""What agents have published at B: who holds it, on which port, and who may open it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from relay.errors import AddressError, Replaced
+from relay.log import EventLog
+from relay.policy.forward import MAX_PORT, format_address
+from relay.policy.patterns import match_pattern
+from relay.policy.services import (
+    NOT_PUBLISHED,
+    Registry,
+    Service,
+    ServiceError,
+    ServiceHeld,
+    is_address,
+    unmarked,
+)
+from relay.server.config import ServerConfig
+from relay.server.splices import SplicedStream
+from relay.ssh.handler import OpenRefused
+from relay.ssh.listener import Listener
+from relay.ssh.server import ServerLeg
+from relay.wire.messages import tcpip_fields
+from relay.wire.numbers import OpenFailure
+
+GOODBYE: Final = "the relay is stopping"
+
+
+class Services:
+    """Publishes, withdraws, and finds the agent for a stream."""
+
+    def __init__(
+        self, config: ServerConfig, log: EventLog, limit_hit: Callable[[str], object]
+    ) -> None:
+        # Set by B when it is read again.
+        self.config = config
+        self.log = log
+        self._hit = limit_hit
+        # Set by `drain`: nothing new is published or opened.
+        self.draining = False
+        self._registry: Registry[ServerLeg] = Registry()
+        self._listeners: dict[Service[ServerLeg], Listener] = {}
+        self._open_streams: Counter[Service[ServerLeg]] = Counter()
+
+    @property
+    def published(self) -> int:
+        """How many services there are."""
+        return len(list(self._registry))
+
+    @property
+    def streams(self) -> int:
+        """How many streams to them are open."""
+        return self._open_streams.total()
+
+    def drain(self) -> None:
+        """Take nothing new."""
+        self.draining = True
+        self.close()
+
+    def close(self) -> None:
+        """Close every open port."""
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
+
+    # -- publishing
+
+    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+        """C's `tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
+        if not leg.alive:
+            return None  # It vanished while its request waited: nobody would withdraw this.
+        wanted = format_address(bind, port)
+        reason = self._forbids(leg, bind, port)
+        if reason:
+            self._refuse_service(leg, wanted, reason)
+            return None
+        self._take_over(leg, bind, port)
+        if self._services_of(leg) >= self.config.limits.services_per_key:
+            self._hit("services-per-key")
+            return None
+        try:
+            service = self._enter(leg, bind, port)
+        except (ServiceError, AddressError) as error:
+            self._refuse_service(leg, wanted, str(error))
+            return None
+        self.log.info(
+            "service published", "{service} published by {leg}",
+            service=str(service), leg=str(leg),
+        )  # fmt: skip
+        return service.port
+
+    def _forbids(self, leg: ServerLeg, bind: str, port: int) -> str:
+        """Why a leg may not publish this; empty: it may."""
+        name = unmarked(bind)
+        if leg.entry is None or not leg.entry.grant.may_publish(name, port):
+            return "its key may not publish it"
+        if port > MAX_PORT:
+            return "there is no such port"
+        where = format_address(name, port)
+        shareable = any(match_pattern(where, pattern) for pattern in self.config.share_services)
+        if name != bind and not shareable:
+            return "services of this name are not shared here (--share-services)"
+        if self.draining:
+            return GOODBYE
+        return ""
+
+    def _services_of(self, leg: ServerLeg) -> int:
+        """How many services the key of this leg has published."""
+        return sum(service.holder.identity == leg.identity for service in self._registry)
+
+    def _enter(self, leg: ServerLeg, bind: str, port: int) -> Service[ServerLeg]:
+        """Enter a service, and open its port if it is one with a port."""
+        if not is_address(bind):
+            return self._registry.publish(bind, port, leg)
+        held = self._registry.at(bind, port)
+        if held is not None:
+            raise ServiceHeld(held)
+        listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
+        try:
+            service = self._registry.publish(bind, listener.port, leg)
+        except ServiceError:
+            listener.close()
+            raise
+        self._listeners[service] = listener
+        return service
+
+    def _take_over(self, leg: ServerLeg, bind: str, port: int) -> None:
+        """The same key comes back for what an older leg of its own holds: that leg is dead,
+        though B may not have noticed, and must not keep its owner out."""
+        for held in self._registry.all_at(bind, port):
+            older = held.holder
+            if older is leg or older.identity != leg.identity:
+                continue
+            self.log.info(
+                "leg replaced", "{service}: {leg} takes over from {older}",
+                service=str(held), leg=str(leg), older=str(older),
+            )  # fmt: skip
+            self.withdraw_all(older, "taken over")
+            older.fail(Replaced("taken over by a newer connection with the same key"))
+
+    def withdraw_all(self, leg: ServerLeg, reason: str) -> None:
+        """Everything of this leg. Streams that are open go on."""
+        for service in self._registry.withdraw_all(leg):
+            self._close(service, reason)
+
+    def _refuse_service(self, leg: ServerLeg, wanted: str, reason: str) -> None:
+        if leg.may_tell():
+            self.log.warning(
+                "service refused", "{service} refused to {leg}: {reason}",
+                service=wanted, leg=str(leg), reason=reason,
+            )  # fmt: skip
+
+    def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
+        """C's `cancel-tcpip-forward`. Streams that are open go on."""
+        for service in self._registry.all_at(bind, port):
+            if service.holder is leg:
+                self._registry.withdraw(service)
+                self._close(service, "by its agent")
+                return True
+        return False
+
+    def _close(self, service: Service[ServerLeg], reason: str) -> None:
+        listener = self._listeners.pop(service, None)
+        if listener is not None:
+            listener.close()
+        self.log.info(
+            "service withdrawn", "{service} withdrawn: {reason}",
+            service=str(service), reason=reason,
+        )  # fmt: skip
+
+    # -- streams
+
+    def open_stream(
+        self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
+    ) -> object:
+        """A's `direct-tcpip` (RFC 4254 §7.2): a splice to the agent that holds the service.
+
+        B never dials anything itself: a relay is no open proxy.
+        """
+        wanted = format_address(host, port)
+        entry = leg.entry
+        if entry is None or not entry.grant.may_open(host, port):
+            raise self._refuse_stream(leg, wanted, "this key may not open it", permitted=False)
+        if self.draining:
+            raise self._refuse_stream(leg, wanted, GOODBYE)
+        services = [one for one in self._registry.find_all(host, port) if one.holder.alive]
+        if not services:
+            raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
+        # Of several that share it, who has the fewest open streams; of these, the longest there.
+        service = min(services, key=self._open_streams.__getitem__)
+        if leg.full() or service.holder.full(serving=True):
+            text = f"{wanted}: there are too many streams already"
+            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
+        fields = tcpip_fields(service.bind, service.port, origin_host, origin_port)
+        return SplicedStream(leg, service, fields, self.log, self._open_streams).ends[0]
+
+    def _refuse_stream(
+        self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True
+    ) -> OpenRefused:
+        if leg.may_tell():
+            self.log.warning(
+                "stream refused", "{service} refused to {leg}: {reason}",
+                service=wanted, leg=str(leg), reason=reason,
+            )  # fmt: skip
+        code = (
+            OpenFailure.CONNECT_FAILED if permitted
+            else OpenFailure.ADMINISTRATIVELY_PROHIBITED
+        )  # fmt: skip
+        return OpenRefused(code, f"{wanted}: {reason}")
