@@ -254,6 +254,7 @@ class Chain:
     c: Process
     port: int
     service: Service
+    site: Site
 
     def stream(self) -> tuple[socket.socket, socket.socket]:
         """A stream through the chain: the client's socket and the service's."""
@@ -281,7 +282,7 @@ def start_chain(
     server = SERVERS[b](site, *b_options)
     publisher, name = PUBLISHERS[c](site, server, bind, service.port, *c_options)
     opener, port = OPENERS[a](site, server, name, *a_options)
-    return Chain(opener, server, publisher, port, service)
+    return Chain(opener, server, publisher, port, service, site)
 
 
 # -- stock programs

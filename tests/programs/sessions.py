@@ -194,7 +194,7 @@ def start_sessions(
     publisher, port = SESSION_SERVERS[c](site, server, *c_options)
     config = configure(site, server, *settings, port=port)
     opener, local = SESSION_OPENERS[a](site, config, f"127.0.0.1:{service.port}", *a_options)
-    return Chain(opener, server, publisher, local, service)
+    return Chain(opener, server, publisher, local, service, site)
 
 
 @asynccontextmanager
