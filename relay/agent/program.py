@@ -149,18 +149,22 @@ class Agent:
                 f"{format_address(forward.bind or 'localhost', forward.port)}: refused by the "
                 "server: it is held by another key, or this key may not publish it"
             )
+        self._publisher.published(format_address(forward.bind or bind or "*", port), forward.target)
+
+    def _serve(self, forward: Forward, bind: str, port: int) -> None:
+        """B has granted it, and streams for it may come right behind that answer."""
         service = format_address(forward.bind or bind or "*", port)
         self._targets[bind, port] = forward, self._dial(forward, service)
-        self._publisher.published(service, forward.target)
 
     async def _ask(self, forward: Forward, bind: str) -> int | None:
         """The port, None if refused. One that B picked for an earlier leg is known to clients."""
         picked = self._publisher.picked
         port: int | None = None
+        serve = partial(self._serve, forward, bind)
         if forward in picked:
-            port = await self._leg.publish(bind, picked[forward])
+            port = await self._leg.publish(bind, picked[forward], serve)
         if port is None:
-            port = await self._leg.publish(bind, forward.port)
+            port = await self._leg.publish(bind, forward.port, serve)
         if port is not None and not forward.port:
             picked[forward] = port
         return port

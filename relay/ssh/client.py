@@ -34,7 +34,7 @@ from relay.ssh.local import FAMILIES, dial
 from relay.ssh.nested import NestedStream
 from relay.ssh.proxy import ProxyCommand
 from relay.wire.encoding import string, uint32
-from relay.wire.messages import tcpip_fields
+from relay.wire.messages import parse_port, tcpip_fields
 from relay.wire.numbers import DISCONNECT_REPLACED, OpenFailure
 
 HERE = "127.0.0.1"
@@ -118,17 +118,31 @@ class ClientLeg(Leg, FastClientConnection):
             )
         return self.stream_handler(host, port, origin_host, origin_port)
 
-    async def publish(self, host: str, port: int) -> int | None:
+    async def publish(
+        self, host: str, port: int, granted: Callable[[int], object] = lambda port: None
+    ) -> int | None:
         """Ask B for `tcpip-forward` (RFC 4254 §7.1); returns the port, None if it refused.
+
+        `granted` is called with the port as soon as the answer is read: the first stream for the
+        service may come right behind it.
 
         Raises `LegLost`.
         """
-        answer = await self.global_request(b"tcpip-forward", string(host) + uint32(port))
+        done: asyncio.Future[int | None] = self.loop.create_future()
+
+        def answered(fields: bytes | None) -> None:
+            found = None
+            if fields is not None:
+                found = parse_port(fields) if port == 0 else port
+                granted(found)
+            if not done.done():  # Nobody waits any more.
+                done.set_result(found)
+
+        self.ask(b"tcpip-forward", string(host) + uint32(port), answered)
+        found = await done
         if not self.alive:
             raise LegLost("the connection was lost")
-        if answer is None:
-            return None
-        return int.from_bytes(answer[:4], "big") if port == 0 else port
+        return found
 
 
 class Owner(asyncssh.SSHClient):

@@ -206,6 +206,21 @@ def common_options(*, server: bool, ciphers: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+class Answer:
+    """What asyncssh is to give the answer to, where it would have a future: whoever waits for that
+    runs only when all that was received is used."""
+
+    def __init__(self, answered: Callable[[bytes | None], None]) -> None:
+        self._answered = answered
+
+    def cancelled(self) -> bool:
+        return False
+
+    def set_result(self, result: tuple[int, SSHPacket]) -> None:
+        kind, packet = result
+        self._answered(_rest(packet) if kind == MSG_REQUEST_SUCCESS else None)
+
+
 class FastConnection(SSHConnection):
     """An `SSHConnection` whose packet loop and whose socket are somebody else's (`Leg`)."""
 
@@ -503,6 +518,21 @@ class FastConnection(SSHConnection):
         MSG_GLOBAL_REQUEST: _global_request_received,
     }
 
+    # -- global requests (RFC 4254 §4)
+
+    def ask(self, name: bytes, fields: bytes, answered: Callable[[bytes | None], None]) -> None:
+        """Ask the peer. `answered` gets the answer's fields, or None if it refused or is gone, as
+        soon as the answer is read: before anything that comes behind it."""
+        if not self.alive:
+            answered(None)
+            return
+        self._global_request_waiters.append(cast(Any, Answer(answered)))
+        self._send_global_request(name, fields, want_reply=True)
+
+    def tell(self, name: bytes, fields: bytes) -> None:
+        """A global request that wants no answer."""
+        self._send_global_request(name, fields)
+
     # -- keepalive: a clock that is read, not a timer that is made anew for each packet
 
     def heard(self) -> None:
@@ -692,8 +722,3 @@ class FastClientConnection(FastConnection, SSHClientConnection):
 
     def _process_forwarded_tcpip_open(self, packet: SSHPacket) -> Opened:
         return _opened(self.forwarded_tcpip, packet)
-
-    async def global_request(self, name: bytes, fields: bytes) -> bytes | None:
-        """Ask B; returns the answer's fields, or None if it refused (RFC 4254 §4)."""
-        kind, packet = await self._make_global_request(name, fields)
-        return packet.get_remaining_payload() if kind == MSG_REQUEST_SUCCESS else None

@@ -63,6 +63,15 @@ def parse_forward(data: bytes) -> tuple[str, int]:
     return fields
 
 
+def parse_port(data: bytes) -> int:
+    """§7.1: the port that was picked, in the answer to a `tcpip-forward` for port 0. Raises
+    `ProtocolViolation`."""
+    reader = Reader(data)
+    port = reader.uint32()
+    reader.end()
+    return port
+
+
 def open_confirmation(recipient: int, sender: int, window: int, packet: int) -> bytes:
     """§5.1"""
     return (

@@ -33,7 +33,8 @@ SIDES: Final = (SSHServerConnection, SSHClientConnection)
 
 STATE: Final = {
     "_auth_complete", "_auth_in_progress", "_cert_options", "_channels", "_client_kexinit",
-    "_compressor", "_deferred_packets", "_enc_algs", "_global_request_queue", "_inpbuf",
+    "_compressor", "_deferred_packets", "_enc_algs", "_global_request_queue",
+    "_global_request_waiters", "_inpbuf",
     "_keepalive_count", "_keepalive_count_max", "_keepalive_interval", "_keepalive_timer", "_kex",
     "_kex_complete",
     "_kexinit_sent", "_loop", "_mac_algs", "_max_recv_pktlen", "_recv_encryption",
@@ -81,11 +82,12 @@ HASHES: Final = {
         "SSHConnection._send_kexinit": "bdfe2818c1efb2ba",
         "SSHConnection._process_kexinit": "b343c4721982dfd5",
     },
-    "`_global_request_received`, `_forward`, `global_request`: a queue, an answer for each": {
+    "`_global_request_received`, `_forward`, `ask`, `tell`: a queue, an answer for each": {
         "SSHConnection._process_global_request": "0577339bfba1ff3d",
         "SSHConnection._service_next_global_request": "9fec07df2e24ec02",
         "SSHConnection._report_global_response": "f9535cbcc68aaf1a",
         "SSHConnection._make_global_request": "513ba8569a21db64",
+        "SSHConnection._send_global_request": "cd2fb7609280a123",
         "SSHConnection._process_global_response": "c2be547774498877",
     },
     "`_channel_open_received`, `_opened`, `add_handler`: by the name of a method, to an entry": {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncssh
 import pytest
@@ -22,12 +22,21 @@ from relay.policy.services import Service
 from relay.server.splices import SplicedStream
 from relay.ssh.hostkeys import HostKey
 from relay.ssh.internals import GcmEncryption
+from relay.ssh.leg import Leg
 from relay.ssh.server import ServerLeg, server_options
 from relay.ssh.stream import Buffer
 from relay.wire import messages
 from relay.wire.gcm import GcmCipher
 from relay.wire.numbers import MSG_CHANNEL_DATA
-from relay.wire.packet import LABEL_OFFSET, OVERHEAD, frame, payload_end, read_length
+from relay.wire.packet import (
+    BLOCK_SIZE,
+    LABEL_OFFSET,
+    OVERHEAD,
+    TAG_SIZE,
+    frame,
+    payload_end,
+    read_length,
+)
 
 KEY, IV = bytes(16), bytes(12)
 A_NUMBER, C_NUMBER = 10, 20
@@ -65,12 +74,27 @@ class TakingStream:
         return default
 
 
+AnyLeg = TypeVar("AnyLeg", bound=Leg)
+
+
+def ready(leg: AnyLeg) -> AnyLeg:
+    """The leg as it is after its login, with a stream that takes all."""
+    leg._transport = leg.stream = TakingStream()  # type: ignore[assignment]
+    leg._kex_complete = leg._auth_complete = True
+    leg._recv_handler = leg._recv_pkthdr
+    leg.opener, leg.sealer = GcmCipher(KEY, IV), GcmCipher(KEY, IV)
+    leg._recv_encryption = GcmEncryption(leg.opener)
+    leg._send_encryption = GcmEncryption(leg.sealer)
+    leg._recv_blocksize, leg._recv_macsize = BLOCK_SIZE, TAG_SIZE
+    return leg
+
+
 class Bench:
     """B between A and C: `a` and `c` are its legs."""
 
     def __init__(self) -> None:
         options = server_options([HOST_KEY], ())
-        self.a, self.c = (self._leg(options) for _ in range(2))
+        self.a, self.c = (ready(ServerLeg(asyncio.get_running_loop(), options)) for _ in range(2))
         self.splice = SplicedStream(
             self.a, Service("gpu1", 8000, self.c, True), b"", EventLog("test"), Counter()
         )
@@ -79,16 +103,6 @@ class Bench:
         self.a.flusher.flush()
         self.from_a, self.to_c = GcmCipher(KEY, IV), GcmCipher(KEY, IV)
         self.read_by_c(self.c)
-
-    def _leg(self, options: Any) -> ServerLeg:
-        leg = ServerLeg(asyncio.get_running_loop(), options)
-        leg._transport = leg.stream = TakingStream()  # type: ignore[assignment]
-        leg._kex_complete = leg._auth_complete = True
-        leg._recv_handler = leg._recv_pkthdr
-        leg.opener, leg.sealer = GcmCipher(KEY, IV), GcmCipher(KEY, IV)
-        leg._recv_encryption = GcmEncryption(leg.opener)
-        leg._send_encryption = GcmEncryption(leg.sealer)
-        return leg
 
     def stream(self, leg: ServerLeg) -> TakingStream:
         assert isinstance(leg.stream, TakingStream)

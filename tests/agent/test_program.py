@@ -1,0 +1,78 @@
+"""relay/agent/program.py on a leg without a socket: what comes in one receive."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncssh
+import pytest
+
+from relay.agent.config import AgentConfig
+from relay.agent.program import Agent, Publisher
+from relay.log import EventLog
+from relay.policy.forward import parse_forward
+from relay.ssh.client import ClientLeg
+from relay.ssh.config import ClientConfig
+from relay.wire import messages
+from relay.wire.encoding import byte, uint32
+from relay.wire.gcm import GcmCipher
+from relay.wire.messages import tcpip_fields
+from relay.wire.numbers import MSG_REQUEST_SUCCESS
+from relay.wire.packet import OVERHEAD, frame
+from tests.ssh.test_leg import IV, KEY, ready
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class B:
+    """The other side of an agent's leg."""
+
+    def __init__(self) -> None:
+        options = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None)
+        self.leg = ready(ClientLeg(asyncio.get_running_loop(), options))
+        config = AgentConfig(ClientConfig(host="b", user="somebody"), ())
+        log = EventLog("test")
+        self.agent = Agent(self.leg, None, Publisher(config, None, log), None, log)
+        self._cipher = GcmCipher(KEY, IV)
+
+    def sends(self, *payloads: bytes) -> None:
+        """All of them in one receive."""
+        data = bytearray()
+        for payload in payloads:
+            packet = frame(payload)
+            self._cipher.seal(memoryview(packet), 0, len(packet) - OVERHEAD)
+            data += packet
+        self.leg.received(memoryview(data), 0, len(data))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("port", [8000, 0], ids=["a port", "a port that B picks"])
+async def test_the_first_stream_may_come_with_the_answer(port: int) -> None:
+    b = B()
+    forward = parse_forward(f"localhost:{port}:localhost:1", allow_zero=True)
+    publishing = asyncio.create_task(b.agent.publish(forward))
+    await asyncio.sleep(0)
+    b.sends(
+        byte(MSG_REQUEST_SUCCESS) + (uint32(8000) if port == 0 else b""),
+        messages.channel_open(
+            b"forwarded-tcpip", 7, 2**20, 2**15, tcpip_fields("localhost", 8000, "", 0)
+        ),
+    )
+    # It is served, and not refused.
+    assert len(b.leg.handlers) == 1
+    await publishing
+    b.leg.abort()
+
+
+@pytest.mark.anyio
+async def test_a_port_that_cannot_be_read_ends_the_leg() -> None:
+    b = B()
+    forward = parse_forward("localhost:0:localhost:1", allow_zero=True)
+    publishing = asyncio.create_task(b.agent.publish(forward))
+    await asyncio.sleep(0)
+    b.sends(byte(MSG_REQUEST_SUCCESS) + b"\0")
+    assert not b.leg.alive
+    publishing.cancel()
