@@ -73,6 +73,13 @@ class Registry(Generic[Holder]):
     def __init__(self) -> None:
         # More than one service at a key: all are shared, each by another holder. Never none.
         self._services: dict[_Key, list[Service[Holder]]] = {}
+        # The same by the id() of their holder, which may equal another: what is asked when one of
+        # ten thousand legs comes or goes must not go through all of them. Never an empty one.
+        self._by_holder: dict[int, dict[Service[Holder], None]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def __iter__(self) -> Iterator[Service[Holder]]:
         """All services in the order of their publication; those of one name stand together."""
@@ -102,16 +109,24 @@ class Registry(Generic[Holder]):
                 raise ServiceHeld(held)
         service = Service(bind, port, holder, named, shared)
         self._services.setdefault(_key(bind, port), []).append(service)
+        self._by_holder.setdefault(id(holder), {})[service] = None
+        self._count += 1
         return service
 
     def withdraw(self, service: Service[Holder]) -> None:
         """Remove a service; no effect if it is gone, even if another has taken its place."""
         key = _key(service.bind, service.port)
         services = self._services.get(key, [])
-        if service in services:
-            services.remove(service)
-            if not services:
-                del self._services[key]
+        if service not in services:
+            return
+        services.remove(service)
+        if not services:
+            del self._services[key]
+        held = self._by_holder[id(service.holder)]
+        del held[service]
+        if not held:
+            del self._by_holder[id(service.holder)]
+        self._count -= 1
 
     def withdraw_all(self, holder: Holder) -> list[Service[Holder]]:
         """Remove and return all services of a holder, in the order of their publication."""
@@ -122,7 +137,7 @@ class Registry(Generic[Holder]):
 
     def held_by(self, holder: Holder) -> list[Service[Holder]]:
         """All services of this very holder, in the order of their publication."""
-        return [service for service in self if service.holder is holder]
+        return list(self._by_holder.get(id(holder), ()))
 
     def all_at(self, bind: str, port: int) -> tuple[Service[Holder], ...]:
         """The services that a `tcpip-forward` or `cancel-tcpip-forward` for this would mean: more

@@ -45,11 +45,13 @@ class Services:
         self._registry: Registry[ServerLeg] = Registry()
         self._listeners: dict[Service[ServerLeg], Listener] = {}
         self._open_streams: Counter[Service[ServerLeg]] = Counter()
+        # How many services each key has published; never 0.
+        self._count_of: Counter[bytes] = Counter()
 
     @property
     def published(self) -> int:
         """How many services there are."""
-        return len(list(self._registry))
+        return len(self._registry)
 
     @property
     def streams(self) -> int:
@@ -79,7 +81,7 @@ class Services:
             self._refuse_service(leg, wanted, reason)
             return None
         self._take_over(leg, bind, port)
-        if self._services_of(leg) >= self.config.limits.services_per_key:
+        if self._count_of[leg.identity] >= self.config.limits.services_per_key:
             self._hit("services-per-key")
             return None
         try:
@@ -108,24 +110,25 @@ class Services:
             return GOODBYE
         return ""
 
-    def _services_of(self, leg: ServerLeg) -> int:
-        """How many services the key of this leg has published."""
-        return sum(service.holder.identity == leg.identity for service in self._registry)
-
     def _enter(self, leg: ServerLeg, bind: str, port: int) -> Service[ServerLeg]:
-        """Enter a service, and open its port if it is one with a port."""
-        if not is_address(bind):
-            return self._registry.publish(bind, port, leg)
-        held = self._registry.at(bind, port)
-        if held is not None:
-            raise ServiceHeld(held)
-        listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
+        """Enter a service, and open its port if it is one with a port. Raises `ServiceError` and
+        `AddressError`."""
+        listener: Listener | None = None
+        if is_address(bind):
+            held = self._registry.at(bind, port)
+            if held is not None:
+                raise ServiceHeld(held)
+            listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
+            port = listener.port
         try:
-            service = self._registry.publish(bind, listener.port, leg)
+            service = self._registry.publish(bind, port, leg)
         except ServiceError:
-            listener.close()
+            if listener is not None:
+                listener.close()
             raise
-        self._listeners[service] = listener
+        if listener is not None:
+            self._listeners[service] = listener
+        self._count_of[leg.identity] += 1
         return service
 
     def _take_over(self, leg: ServerLeg, bind: str, port: int) -> None:
@@ -164,6 +167,11 @@ class Services:
         return False
 
     def _close(self, service: Service[ServerLeg], reason: str) -> None:
+        """It is withdrawn from the registry."""
+        identity = service.holder.identity
+        self._count_of[identity] -= 1
+        if not self._count_of[identity]:
+            del self._count_of[identity]
         listener = self._listeners.pop(service, None)
         if listener is not None:
             listener.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -200,3 +202,30 @@ def test_what_cannot_be_shared(registry: Registry[str], bind: str) -> None:
 def test_the_mark_is_no_part_of_what_one_opens(registry: Registry[str]) -> None:
     registry.publish("+gpu1", 8000, "agent")
     assert not registry.find_all("+gpu1", 8000)
+
+
+class Counted(dict[int, object]):
+    """A table that counts how often somebody goes through it."""
+
+    walks = 0
+
+    def values(self) -> Any:
+        Counted.walks += 1
+        return super().values()
+
+
+def test_nobody_goes_through_the_services_of_others() -> None:
+    """Ten thousand agents may come back at once."""
+    registry: Registry[Leg] = Registry()
+    registry._services = Counted()  # type: ignore[assignment]
+    legs = [Leg() for _ in range(100)]
+    Counted.walks = 0
+    for number, leg in enumerate(legs):
+        registry.publish("gpu", number + 1, leg)
+        assert len(registry.held_by(leg)) == 1
+        assert len(registry) == number + 1
+    for leg in legs:
+        assert len(registry.withdraw_all(leg)) == 1
+    assert Counted.walks == 0
+    assert len(registry) == 0
+    assert not registry._by_holder
