@@ -17,6 +17,7 @@ import time
 from typing import Final
 
 import psutil
+import pytest
 
 from tests.chaos.streams import LARGEST, SEED, Traffic
 from tests.chaos.world import DEADLINE, World, running
@@ -103,6 +104,7 @@ async def chaos(site: Site) -> None:
             assert not process.said("Traceback")
 
 
+@pytest.mark.slow
 def test_chaos(site: Site) -> None:
     print(f"RELAY_CHAOS_SEED={SEED} RELAY_CHAOS_SECONDS={SECONDS:g}")
     others = set(psutil.Process().children(recursive=True))

@@ -27,6 +27,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "legs"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -20,8 +21,8 @@ PACKAGE: Final = "asyncssh_tests"
 
 REPOSITORY: Final = Path(__file__).parents[2]
 
-PATIENCE: Final = 300
-"""Seconds for one file of tests; the slowest takes half a minute."""
+PATIENCE: Final = 240
+"""Seconds for one file of tests; the slowest takes half a minute. Less than pytest's `timeout`."""
 
 
 class Unavailable(Exception):
@@ -32,10 +33,13 @@ def fetch_tests(cache: pytest.Cache) -> Path:
     """The folder that holds the tests as a package `PACKAGE`; it lives in pytest's cache."""
     installed = version("asyncssh")
     folder = cache.mkdir(f"asyncssh-{installed}")
-    if not (folder / PACKAGE).is_dir():
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            source = _download(installed, Path(scratch))
-            os.replace(source / "tests", folder / PACKAGE)
+    # Several processes of one run may want them, and one fetches them.
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / PACKAGE).is_dir():
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                source = _download(installed, Path(scratch))
+                os.replace(source / "tests", folder / PACKAGE)
     return folder
 
 

@@ -118,7 +118,9 @@ class Process:
 
 def _environment(folder: Path) -> dict[str, str]:
     """Nothing of the user's takes part: no ssh-agent, no home; and this very package."""
-    environment = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
+    # And no start of a program compiles anew what it imports.
+    left_out = ("SSH_AUTH_SOCK", "PYTHONDONTWRITEBYTECODE")
+    environment = {key: value for key, value in os.environ.items() if key not in left_out}
     paths = [str(Path(relay.__file__).parent.parent), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}

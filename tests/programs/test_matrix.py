@@ -65,6 +65,7 @@ CHANGES: Final = 3
 """Of 64 MiB each way at 16 MiB, at least: windows let some more through while keys are changed."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", PUBLISHERS)
 @pytest.mark.parametrize("b", SERVERS)
 @pytest.mark.parametrize("a", OPENERS)

@@ -376,7 +376,10 @@ def ask(file: Path, answer: str) -> str:
     return dialogue.decode()
 
 
-@pytest.mark.parametrize("answer", ["yes\n", "what?\nYES\n", f"{fingerprint(KEY)}\n"])
+@pytest.mark.parametrize(
+    "answer",
+    ["yes\n", "what?\nYES\n", pytest.param(f"{fingerprint(KEY)}\n", id="the fingerprint")],
+)
 def test_ask_accepts_a_yes_and_the_fingerprint(file: Path, answer: str) -> None:
     dialogue = ask(file, answer)
     assert fingerprint(KEY) in dialogue
@@ -384,7 +387,10 @@ def test_ask_accepts_a_yes_and_the_fingerprint(file: Path, answer: str) -> None:
     assert file.read_text() == f"b {text(KEY)}\n"
 
 
-@pytest.mark.parametrize("answer", ["no\n", f"{fingerprint(OTHER)}\nno\n", "\n"])
+@pytest.mark.parametrize(
+    "answer",
+    ["no\n", pytest.param(f"{fingerprint(OTHER)}\nno\n", id="another's fingerprint"), "\n"],
+)
 def test_ask_takes_nothing_else_for_a_yes(file: Path, answer: str) -> None:
     assert "refused" in ask(file, answer)
     assert not file.exists()

@@ -356,5 +356,5 @@ class Splicing(RuleBasedStateMachine):
                 assert (closes, failures) == ((1, 0) if peer.opened else (0, peer is self.a))
 
 
-TestSplicing = Splicing.TestCase
+TestSplicing = pytest.mark.slow(Splicing.TestCase)
 TestSplicing.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
