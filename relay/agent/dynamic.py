@@ -16,7 +16,7 @@ import anyio
 from relay.log import EventLog
 from relay.policy.forward import format_address
 from relay.policy.grants import Permit
-from relay.ssh.local import dial_service
+from relay.ssh.dial import dial_service
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
 
 NEGOTIATION_TIMEOUT: Final = 30.0

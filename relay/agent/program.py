@@ -18,9 +18,9 @@ from relay.policy.backoff import SLOW, Backoff
 from relay.policy.forward import Forward, format_address
 from relay.policy.grants import Permit
 from relay.ssh.client import ClientLeg, connect, explain
+from relay.ssh.dial import dial_service, dial_unix
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
-from relay.ssh.local import dial_service, dial_unix
 from relay.ssh.stream import Flusher
 from relay.ssh.supervise import Supervisor
 from relay.wire.numbers import OpenFailure

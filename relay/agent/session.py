@@ -17,6 +17,7 @@ from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
 from relay.ssh.config import DEFAULT_PORT, GatewayPorts
+from relay.ssh.dial import dial_service
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
 from relay.ssh.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
@@ -25,7 +26,6 @@ from relay.ssh.known_hosts import host_name, line_for
 from relay.ssh.leg import Leg
 from relay.ssh.limiter import REPORT_INTERVAL, Limiter
 from relay.ssh.listener import Listener
-from relay.ssh.local import dial_service
 from relay.ssh.nested import NestedStream
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
 from relay.wire.numbers import OpenFailure

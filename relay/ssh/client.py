@@ -25,12 +25,12 @@ from relay.errors import (
 from relay.log import EventLog
 from relay.policy.forward import format_address
 from relay.ssh.config import ClientConfig
+from relay.ssh.dial import FAMILIES, dial
 from relay.ssh.handler import OpenRefused
 from relay.ssh.identities import Identities, load_identities
 from relay.ssh.internals import FastClientConnection, available, common_options
 from relay.ssh.known_hosts import HostKeyVerifier, KnownHosts
 from relay.ssh.leg import Leg
-from relay.ssh.local import FAMILIES, dial
 from relay.ssh.nested import NestedStream
 from relay.ssh.proxy import ProxyCommand
 from relay.wire.encoding import string, uint32

@@ -30,9 +30,10 @@ from typing import Final
 
 from relay.errors import ProtocolViolation
 from relay.log import EventLog, Field
+from relay.ssh.dial import RESET_ON_CLOSE
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
-from relay.ssh.local import RESET_ON_CLOSE, spare_pacing
+from relay.ssh.local import spare_pacing
 from relay.ssh.stream import Flusher
 from relay.ssh.watch import ResetWatch
 from relay.wire import messages

@@ -1,31 +1,21 @@
-"""Local sockets: the ports and paths that a program opens, and the services that it dials."""
+"""Local sockets: the ports and paths that a program opens."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import os
 import socket
-import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
-
-import anyio
 
 from relay.errors import AddressError
 from relay.policy.forward import format_address
 from relay.policy.limits import LOCAL_BACKLOG
+from relay.ssh.dial import check_host
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 EVERY_ADDRESS: Final = ("0.0.0.0", "::")
-
-FAMILIES: Final[Mapping[str, int]] = {
-    "any": socket.AF_UNSPEC,
-    "inet": socket.AF_INET,
-    "inet6": socket.AF_INET6,
-}
-"""AddressFamily of ssh_config(5)."""
 
 UNIX_ORIGIN: Final = ("127.0.0.1", 65535)
 """Where a connection to a unix socket is said to come from: what ssh says, since a peer may want
@@ -92,6 +82,7 @@ def _cannot(address: str, port: int, error: OSError) -> AddressError:
 
 
 def _listen_one(address: str, port: int) -> socket.socket:
+    check_host(address)
     family, kind, protocol, _, where = socket.getaddrinfo(
         address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -187,11 +178,6 @@ class Acceptor:
         self._sock.close()
 
 
-RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: close() sends RST. So does the kernel when it closes the sockets of a
-process that was killed, and a stream that was cut so is not taken for whole either."""
-
-
 _CONGESTION: Final = getattr(socket, "TCP_CONGESTION", None)
 
 NO_PACING: Final = b"reno"
@@ -211,81 +197,3 @@ def spare_pacing(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, _CONGESTION, NO_PACING)
     except OSError:
         pass  # Not permitted here, or the peer is gone already, which reading tells.
-
-
-async def dial_service(host: str, port: int) -> socket.socket:
-    """A connected socket for a stream, which ends with a reset from its first moment on: a leg that
-    is lost, or a program that is killed, between the connection and the stream's begin must not
-    look to the service like a client that came, had nothing to say, and went.
-
-    Raises OSError, as `dial`.
-    """
-    return await dial(host, port, linger=RESET_ON_CLOSE)
-
-
-async def dial(
-    host: str,
-    port: int,
-    *,
-    family: int = socket.AF_UNSPEC,
-    bind_address: str = "",
-    seconds_each: float | None = None,
-    linger: bytes | None = None,
-) -> socket.socket:
-    """A connected socket to `host:port`, trying its addresses in their order, each for
-    `seconds_each` (None: for as long as the system does).
-
-    Raises OSError: that of the last address, or of the name's resolution.
-    """
-    loop = asyncio.get_running_loop()
-    if host == "localhost" or _is_literal(host):
-        # Answered by this machine at once: a thread would cost more than the answer.
-        found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-    else:
-        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-    failure: OSError = OSError(errno.EADDRNOTAVAIL, "no address")
-    for family, kind, protocol, _, where in found:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)
-            if linger is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            if bind_address:
-                source = await loop.getaddrinfo(bind_address, 0, family=family, type=kind)
-                sock.bind(source[0][4])
-            with anyio.fail_after(seconds_each):
-                await loop.sock_connect(sock, where)
-        except OSError as error:
-            sock.close()
-            failure = error
-            if isinstance(error, TimeoutError):
-                failure = OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            elif error.errno and not isinstance(error, socket.gaierror):
-                # asyncio's own text has the address in the place of the reason.
-                failure = OSError(error.errno, os.strerror(error.errno))
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise failure
-
-
-async def dial_unix(path: str) -> socket.socket:
-    """A connected unix socket. Raises OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
