@@ -33,6 +33,11 @@ from relay.ssh.config import DEFAULT_PORT
 
 PROGRAM: Final = "relay-agent"
 
+SOCKS_EXIT: Final = "--socks-exit"
+
+SOCKS_PORT: Final = 1080
+"""What IANA has registered for SOCKS: who says it means that."""
+
 DESCRIPTION: Final = """\
 Publish services that this machine can reach at a relay-server (or sshd), over one
 outgoing SSH connection."""
@@ -67,6 +72,12 @@ def _parser() -> CommandLine:
         help="publish host:hostport, repeatable; bind is a name (gpu1: a service under that name, "
         "no port is opened) or an address of the server; port 0: the server picks one; "
         "/path/of/a/socket may stand for host:hostport",
+    )
+    group.add_argument(
+        SOCKS_EXIT,
+        action="store_true",
+        help="-R without a target is meant: who opens it names any host and port that this machine "
+        "reaches, in SOCKS (-o PermitRemoteOpen says which, and needs no flag)",
     )
     group.add_argument(
         "--share",
@@ -122,6 +133,12 @@ def _config(arguments: argparse.Namespace) -> tuple[AgentConfig, int]:
         raise UsageError(
             "missing: -R, RemoteForward in ssh_config, or --endpoint: nothing to publish"
         )
+    meant = arguments.socks_exit or config.all(keywords.PERMIT_REMOTE_OPEN)
+    exits = [forward for forward in remote if forward.dynamic]
+    if exits and not meant:
+        raise UsageError(_no_target(exits[0]))
+    if arguments.socks_exit and not exits:
+        raise UsageError(f"{SOCKS_EXIT} is for -R [bind:]port without a target, and there is none")
     agent = AgentConfig(
         client=client_config(config, arguments.config_file),
         remote_forwards=tuple(map(_shared, remote)) if arguments.share else remote,
@@ -133,6 +150,18 @@ def _config(arguments: argparse.Namespace) -> tuple[AgentConfig, int]:
         max_window=arguments.max_window,
     )
     return agent, config.get(keywords.LOG_LEVEL, 0)
+
+
+def _no_target(forward: Forward) -> str:
+    """What is said of ssh's remote SOCKS where nobody has said that it is meant: a target that was
+    forgotten must not open the whole network of this machine."""
+    target = f"-R {forward}:localhost:{forward.port or 8000}"
+    meant = f"{SOCKS_EXIT} as well" if forward.port == SOCKS_PORT else target
+    return (
+        f"-R {forward} has no target (did you mean {meant}?): whoever may open it could reach "
+        f"every host and port that this machine reaches, by SOCKS. Where that is meant, say "
+        f"{SOCKS_EXIT}, or with PermitRemoteOpen what may be reached"
+    )
 
 
 def _shared(forward: Forward) -> Forward:

@@ -153,6 +153,37 @@ def test_forwards_add_up_and_may_ask_for_any_port(started: Started) -> None:
     assert a.gateway_ports
 
 
+@pytest.mark.parametrize(
+    ("forward", "meant"),
+    [
+        ("gpu1:8000", "-R gpu1:8000:localhost:8000"),
+        ("8000", "-R 8000:localhost:8000"),
+        ("gpu1:0", "-R gpu1:0:localhost:8000"),
+        ("1080", "--socks-exit as well"),
+    ],
+)
+def test_a_forgotten_target_opens_nothing(
+    started: Started, capsys: pytest.CaptureFixture[str], forward: str, meant: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        started.agent("-R", "gpu1:1:localhost:1", "-R", forward, "b")
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"-R {forward} has no target (did you mean {meant}?)" in said
+    assert said.count("\n") == 1
+    assert not started.configs
+    for option in ("--socks-exit", "-oPermitRemoteOpen=any", "-oPermitRemoteOpen=gpu2:80"):
+        assert started.agent(option, "-R", forward, "b").remote_forwards[0].dynamic
+
+
+def test_an_exit_without_a_forward_for_it(
+    started: Started, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        started.agent("--socks-exit", R, "b")
+    assert "there is none" in capsys.readouterr().err
+
+
 def test_a_flag_goes_before_an_option_and_the_first_option_before_the_next(
     started: Started,
 ) -> None:
