@@ -89,6 +89,6 @@ class LocalEndpoint(Endpoint):
         self._not_published = not_published
 
     def failed(self, code: int, reason: str) -> None:
-        if reason.endswith(NOT_PUBLISHED) and self.channel.receiving is Half.OPENING:
+        if reason.endswith(NOT_PUBLISHED) and self.channel.receiving is Half.ANSWERING:
             self._not_published(self)
         super().failed(code, reason)

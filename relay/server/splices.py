@@ -11,7 +11,8 @@ from relay.policy.services import Service
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.server import ServerLeg
-from relay.wire.splice import Cut, Retire, Send, Side, Splice
+from relay.wire.channel import MIN_PACKET
+from relay.wire.splice import TOO_SMALL, Cut, Retire, Send, Side, Splice
 
 
 class SpliceEnd(ChannelHandler):
@@ -64,11 +65,12 @@ class SpliceEnd(ChannelHandler):
         self._stream.open(sender, window, packet)
 
     def confirmed(self, sender: int, window: int, packet: int) -> None:
-        self._stream.confirmed(sender, window, packet)
+        self._stream.confirmed(self.side, sender, window, packet)
 
     def failed(self, code: int, reason: str) -> None:
+        commands = self._stream.splice.failed(self.side, code, reason)
         self._stream.failure = reason
-        self._stream.run(self._stream.splice.failed(code, reason))
+        self._stream.run(commands)
 
     def leg_lost(self) -> None:
         self._stream.lost(self.side)
@@ -107,10 +109,14 @@ class SplicedStream:
             channel.local_id = end.leg.add_handler(end)
         self.run(self.splice.open(b"forwarded-tcpip", self._fields))
 
-    def confirmed(self, sender: int, window: int, packet: int) -> None:
-        """The acceptor's confirmation."""
-        self.run(self.splice.confirmed(sender, window, packet))
-        self._log.info("splice opened", "{service} splice opened for {leg}", **self._names)
+    def confirmed(self, side: Side, sender: int, window: int, packet: int) -> None:
+        """A confirmation, which only the acceptor may send."""
+        commands = self.splice.confirmed(side, sender, window, packet)
+        if packet < MIN_PACKET:
+            self.failure = TOO_SMALL
+        self.run(commands)
+        if not self.failure:
+            self._log.info("splice opened", "{service} splice opened for {leg}", **self._names)
 
     def lost(self, side: Side) -> None:
         """A leg is gone."""

@@ -28,7 +28,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from relay.errors import ProtocolViolation
 from relay.log import EventLog, Field
 from relay.ssh.dial import RESET_ON_CLOSE
 from relay.ssh.handler import ChannelHandler
@@ -37,7 +36,7 @@ from relay.ssh.local import spare_pacing
 from relay.ssh.stream import Flusher
 from relay.ssh.watch import ResetWatch
 from relay.wire import messages
-from relay.wire.channel import Channel, Half, Message
+from relay.wire.channel import MIN_PACKET, Channel, Half, Message
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, OVERHEAD, frame_data
 from relay.wire.window import ReceiveWindow
@@ -78,6 +77,7 @@ class Endpoint(ChannelHandler):
         """Ask the peer for a channel for the connected `sock`, which is ours from now on."""
         self._adopt(sock)
         channel = self.channel
+        channel.ask()
         self.leg.send_payload(
             messages.channel_open(
                 kind, channel.local_id, channel.receive_window, channel.receive_packet, fields
@@ -85,17 +85,19 @@ class Endpoint(ChannelHandler):
         )
 
     def confirmed(self, sender: int, window: int, packet: int) -> None:
-        if self.channel.receiving is not Half.OPENING:
-            raise ProtocolViolation(f"a second confirmation of channel {self.channel.local_id}")
-        self._opened(sender, window, packet)
-        if self._sock is None:
+        self.channel.confirmed(sender)
+        self._may_send(window, packet)
+        if packet < MIN_PACKET:
+            self._close_channel()
+            self._drop_socket(reset=True)
+            self._report(f"refused: the other side takes packets of {packet} bytes")
+        elif self._sock is None:
             self._close_channel()
         else:
             self._read()
 
     def failed(self, code: int, reason: str) -> None:
-        if self.channel.receiving is not Half.OPENING:
-            raise ProtocolViolation(f"a failure of channel {self.channel.local_id}, which is open")
+        self.channel.refused()
         self._refused(reason)
 
     def serve(self, dial: Callable[[], Awaitable[socket.socket]]) -> None:
@@ -117,8 +119,9 @@ class Endpoint(ChannelHandler):
             sock.close()
             return
         self._adopt(sock)
-        self._opened(sender, window, packet)
         channel = self.channel
+        channel.confirm(sender)
+        self._may_send(window, packet)
         self.leg.send_payload(
             messages.open_confirmation(
                 sender, channel.local_id, channel.receive_window, channel.receive_packet
@@ -126,8 +129,8 @@ class Endpoint(ChannelHandler):
         )
         self._read()
 
-    def _opened(self, sender: int, window: int, packet: int) -> None:
-        self.channel.opened(sender)
+    def _may_send(self, window: int, packet: int) -> None:
+        """What the peer announced."""
         self.channel.send_window = window
         self.channel.send_packet = min(packet, self.leg.max_data)
 

@@ -36,9 +36,11 @@ from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from relay.errors import ProtocolViolation, Replaced
 from relay.log import INTERNAL
+from relay.policy.limits import FED_AT_ONCE
 from relay.ssh import algorithms
 from relay.ssh.handler import OpenRefused
 from relay.wire import messages, sntrup
+from relay.wire.channel import MIN_PACKET
 from relay.wire.encoding import byte, string, uint32
 from relay.wire.gcm import MAX_BLOCKS, MAX_PACKETS, GcmCipher, TagMismatch
 from relay.wire.numbers import (
@@ -330,11 +332,13 @@ class FastConnection(SSHConnection):
 
     # -- input
 
-    def feed(self, data: bytes) -> None:
-        """Hand asyncssh bytes to parse and, if need be, decrypt."""
+    def feed(self, data: bytes) -> int:
+        """Hand asyncssh bytes to parse and, if need be, decrypt; returns the packets in them."""
+        before = self._recv_seq
         self._inpbuf += data
         self._recv_data()
         self._ciphers_changed()
+        return max(0, self._recv_seq - before)  # It may have begun anew (strict key exchange).
 
     def feed_opened(self, packet: bytes, opened: bytes) -> None:
         """Hand asyncssh one packet as it came and as it was opened in place."""
@@ -351,7 +355,7 @@ class FastConnection(SSHConnection):
             newline = bytes(view[start:end]).find(b"\n")
             return newline + 1 if newline >= 0 else end - start
         if self._recv_encryption is not None or self._recv_handler != self._recv_pkthdr:
-            return end - start
+            return min(end - start, FED_AT_ONCE)
         if end - start < LENGTH_SIZE:
             return 0
         length = int.from_bytes(view[start : start + LENGTH_SIZE], "big")
@@ -641,6 +645,14 @@ class FastServerConnection(FastConnection, SSHServerConnection):
         peek = SSHPacket(packet.get_full_payload())
         peek.get_byte()
         kind, sender = peek.get_string(), peek.get_uint32()
+        _, largest = peek.get_uint32(), peek.get_uint32()
+        if largest < MIN_PACKET:
+            self.refused(f"packets of {largest} bytes")
+            self.send_channel_open_failure(
+                sender, asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
+                f"the maximum packet size must be {MIN_PACKET} or more", "en-US",
+            )  # fmt: skip
+            return
         if kind in CHANNEL_KINDS:
             SSHConnection._process_channel_open(self, pkttype, pktid, packet)
             return

@@ -2,21 +2,26 @@
 
 The two directions of a channel are independent and each runs the same course (RFC 4254 §5):
 
-    OPENING ──confirmation──► OPEN ──eof──► EOF ──close──► CLOSED
-                                │                            ▲
-                                └────────────close───────────┘
+    ANSWERING ──confirmation──► OPEN ──eof──► EOF ──close──► CLOSED
+        │           WAITING ──►   │                          ▲   ▲
+        │                         └───────────close──────────┘   │
+        └────────────────────────────failure─────────────────────┘
 
-What the peer may send depends on the state of its direction, `receiving`:
+It is ANSWERING if its sender was asked by CHANNEL_OPEN, and WAITING if its sender has asked and
+may say nothing until it hears the answer. What the peer may send depends on the state of its
+direction, `receiving`:
 
-    message         OPENING   OPEN     EOF      CLOSED
-    DATA            -         OPEN     -        -         §5.2, §5.3: no data after EOF
-    WINDOW_ADJUST   -         OPEN     EOF      -         a window serves the other direction
-    EOF             -         EOF      EOF      -         a second EOF says nothing new
-    REQUEST         -         OPEN     EOF      -         §5.4
-    CLOSE           -         CLOSED   CLOSED   -         §5.3: once for each side
+    message         WAITING  ANSWERING  OPEN     EOF      CLOSED
+    CONFIRMATION    -        OPEN       -        -        -         §5.1: who was asked answers,
+    FAILURE         -        CLOSED     -        -        -         once, and nobody else
+    DATA            -        -          OPEN     -        -         §5.2, §5.3: no data after EOF
+    WINDOW_ADJUST   -        -          OPEN     EOF      -         serves the other direction
+    EOF             -        -          EOF      EOF      -         a second says nothing new
+    REQUEST         -        -          OPEN     EOF      -         §5.4
+    CLOSE           -        -          CLOSED   CLOSED   -         §5.3: once for each side
 
 A dash is a violation: the peer's leg ends. A leg learns of a channel's number only by opening it
-or by the confirmation, so every message before that is a guess.
+or by the confirmation, so every other message before that is a guess.
 
 Windows are counted on both sides by ourselves: the peer's word is never taken for how much it
 has sent, and a window never passes 2^32-1 (§5.2).
@@ -30,19 +35,27 @@ from typing import Final
 from relay.errors import ProtocolViolation
 from relay.wire.numbers import MAX_UINT32
 
+MIN_PACKET: Final = 1024
+"""The least that a side may announce as its maximum packet size. RFC 4254 §5.1 has no bound, but
+a packet costs the same whatever is in it: a side that takes a byte at a time makes a million of
+each MiB, and everybody else waits meanwhile. Every client we know announces 16 KiB and more."""
+
 
 class Half(Enum):
     """How far one direction of a channel has come."""
 
-    OPENING = "opening"
+    WAITING = "waiting for our answer"
+    ANSWERING = "not confirmed yet"
     OPEN = "open"
     EOF = "at its EOF"
     CLOSED = "closed"
 
 
 class Message(Enum):
-    """The messages on an open channel."""
+    """The messages that name a channel."""
 
+    CONFIRMATION = "OPEN_CONFIRMATION"
+    FAILURE = "OPEN_FAILURE"
     DATA = "DATA"
     WINDOW_ADJUST = "WINDOW_ADJUST"
     EOF = "EOF"
@@ -51,6 +64,8 @@ class Message(Enum):
 
 
 TRANSITIONS: Final[dict[tuple[Half, Message], Half]] = {
+    (Half.ANSWERING, Message.CONFIRMATION): Half.OPEN,
+    (Half.ANSWERING, Message.FAILURE): Half.CLOSED,
     (Half.OPEN, Message.DATA): Half.OPEN,
     (Half.OPEN, Message.WINDOW_ADJUST): Half.OPEN,
     (Half.OPEN, Message.EOF): Half.EOF,
@@ -90,13 +105,29 @@ class Channel:
         # less what has gone. Never negative, never over 2^32-1.
         self.send_window = 0
         self.send_packet = 0
-        self.receiving = Half.OPENING
-        self.sending = Half.OPENING
+        # Until we have asked, the peer has nothing to answer.
+        self.receiving = Half.WAITING
+        self.sending = Half.WAITING
 
-    def opened(self, remote_id: int) -> None:
-        """The channel is confirmed, by whichever side; `remote_id` is the peer's number."""
+    def ask(self) -> None:
+        """Our CHANNEL_OPEN goes out: the peer is to answer."""
+        self.receiving = Half.ANSWERING
+
+    def confirm(self, remote_id: int) -> None:
+        """Our CONFIRMATION of the peer's open goes out; `remote_id` is the peer's number."""
         self.remote_id = remote_id
         self.receiving = self.sending = Half.OPEN
+
+    def confirmed(self, remote_id: int) -> None:
+        """The peer's CONFIRMATION of our open. Raises `ProtocolViolation` if we did not ask."""
+        self.received(Message.CONFIRMATION)
+        self.remote_id = remote_id
+        self.sending = Half.OPEN
+
+    def refused(self) -> None:
+        """The peer's FAILURE of our open. Raises `ProtocolViolation` if we did not ask."""
+        self.received(Message.FAILURE)
+        self.sending = Half.CLOSED
 
     def received(self, message: Message) -> None:
         """The peer sent `message`; raises `ProtocolViolation` where the table has a dash."""

@@ -11,6 +11,8 @@ Pure: events in, packets out. The *opener* is the side whose CHANNEL_OPEN starte
 
 The rules:
 
+0. Only the acceptor answers the open, and once (`channel.py`). B gave the opener no right to say
+   what number C calls the channel by: whoever names that writes into whatever has it.
 1. Windows and packet sizes pass through, so flow control is end to end. What one side announces
    is what the other may send, at most; B counts it on each leg, and stops a side that
    oversteps before the other sees it.
@@ -34,9 +36,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from relay.errors import ProtocolViolation
 from relay.wire import messages
-from relay.wire.channel import Channel, Half, Message
+from relay.wire.channel import MIN_PACKET, Channel, Half, Message
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import MAX_DATA, MAX_LENGTH
 
@@ -44,6 +45,8 @@ MAX_PACKET: Final = max(MAX_DATA, MAX_LENGTH // 2)
 """The largest data in one packet that B lets pass, whatever a side announces: it must fit, with
 header and padding, in the largest packet that either leg may accept."""
 
+TOO_SMALL: Final = f"it takes packets of less than {MIN_PACKET} bytes"
+"""Why a channel is refused whose other end would make many packets of each."""
 
 FIRST_CREDIT: Final = 256 * 1024
 """What a side may send before B has seen its data leave again. A request and its reply fit, and
@@ -124,6 +127,7 @@ class Splice:
         # What of `bytes_from` the other had sent when that was last doubled.
         self._doubled_at = [0, 0]
         opener, acceptor = Channel(), Channel()
+        acceptor.ask()
         opener.remote_id = opener_id
         opener.send_window = window
         acceptor.receive_window = min(window, FIRST_CREDIT)
@@ -151,19 +155,19 @@ class Splice:
             )
         ]
 
-    def confirmed(self, remote_id: int, window: int, packet: int) -> list[Command]:
-        """The acceptor's CHANNEL_OPEN_CONFIRMATION."""
+    def confirmed(self, side: Side, remote_id: int, window: int, packet: int) -> list[Command]:
+        """CHANNEL_OPEN_CONFIRMATION from `side` (rule 0)."""
+        self.channels[side].confirmed(remote_id)
         opener, acceptor = self.channels
-        if acceptor.receiving is not Half.OPENING:
-            raise ProtocolViolation(f"a second confirmation of channel {acceptor.local_id}")
-        acceptor.opened(remote_id)
         acceptor.send_window = window
         opener.receive_window = min(window, FIRST_CREDIT)
         self.held[Side.ACCEPTOR] = window - opener.receive_window
         acceptor.send_packet = opener.receive_packet = min(packet, MAX_PACKET)
         if self._retired[Side.OPENER]:  # Its leg was lost meanwhile.
             return self._close(Side.ACCEPTOR)
-        opener.opened(opener.remote_id)
+        if packet < MIN_PACKET:
+            return self._refuse(TOO_SMALL) + self._close(Side.ACCEPTOR)
+        opener.confirm(opener.remote_id)
         return [
             Send(
                 Side.OPENER,
@@ -176,17 +180,16 @@ class Splice:
             )
         ]
 
-    def failed(self, code: int, reason: str) -> list[Command]:
-        """The acceptor's CHANNEL_OPEN_FAILURE."""
-        opener, acceptor = self.channels
-        if acceptor.receiving is not Half.OPENING:
-            raise ProtocolViolation(f"a failure of channel {acceptor.local_id}, which is open")
-        commands: list[Command] = []
-        if not self._retired[Side.OPENER]:
-            commands.append(
-                Send(Side.OPENER, messages.open_failure(opener.remote_id, code, reason))
-            )
-        return commands + self._retire(Side.OPENER) + self._retire(Side.ACCEPTOR)
+    def failed(self, side: Side, code: int, reason: str) -> list[Command]:
+        """CHANNEL_OPEN_FAILURE from `side` (rule 0)."""
+        self.channels[side].refused()
+        commands = [] if self._retired[Side.OPENER] else self._refuse(reason, code)
+        return commands + self._retire(Side.ACCEPTOR)
+
+    def _refuse(self, reason: str, code: int = OpenFailure.CONNECT_FAILED) -> list[Command]:
+        """Tell the opener that its channel will not be."""
+        failure = messages.open_failure(self.channels[Side.OPENER].remote_id, code, reason)
+        return [Send(Side.OPENER, failure), *self._retire(Side.OPENER)]
 
     def data(self, side: Side, size: int) -> Channel | None:
         """DATA of `size` bytes: the channel on which it goes on, or None to drop it."""
@@ -259,13 +262,11 @@ class Splice:
         commands = self._retire(side)
         if self._retired[other]:
             return commands
-        channel = self.channels[other]
-        if channel.receiving is Half.OPENING:
-            if other is Side.ACCEPTOR:
-                return commands  # Its answer is still to come: `confirmed` closes it then.
-            reason = "the connection to the service's agent was lost"
-            failure = messages.open_failure(channel.remote_id, OpenFailure.CONNECT_FAILED, reason)
-            return [*commands, Send(other, failure), *self._retire(other)]
+        receiving = self.channels[other].receiving
+        if receiving is Half.ANSWERING:
+            return commands  # Its answer is still to come: `confirmed` closes it then.
+        if receiving is Half.WAITING:
+            return commands + self._refuse("the connection to the service's agent was lost")
         return commands + self._close(other)
 
     def _close(self, side: Side) -> list[Command]:

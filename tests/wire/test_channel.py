@@ -15,12 +15,14 @@ from relay.wire.channel import TRANSITIONS, Channel, Half, Message
 from relay.wire.numbers import MAX_UINT32
 
 TABLE = """
-    message         OPENING   OPEN     EOF      CLOSED
-    DATA            -         OPEN     -        -
-    WINDOW_ADJUST   -         OPEN     EOF      -
-    EOF             -         EOF      EOF      -
-    REQUEST         -         OPEN     EOF      -
-    CLOSE           -         CLOSED   CLOSED   -
+    message         WAITING  ANSWERING  OPEN     EOF      CLOSED
+    CONFIRMATION    -        OPEN       -        -        -
+    FAILURE         -        CLOSED     -        -        -
+    DATA            -        -          OPEN     -        -
+    WINDOW_ADJUST   -        -          OPEN     EOF      -
+    EOF             -        -          EOF      EOF      -
+    REQUEST         -        -          OPEN     EOF      -
+    CLOSE           -        -          CLOSED   CLOSED   -
 """
 
 
@@ -41,7 +43,7 @@ def open_channel(window: int = 100, packet: int = 50) -> Channel:
     channel.local_id = 3
     channel.receive_window = channel.send_window = window
     channel.receive_packet = channel.send_packet = packet
-    channel.opened(7)
+    channel.confirm(7)
     return channel
 
 
@@ -52,7 +54,7 @@ def test_the_table_has_every_cell_and_is_the_one_of_the_opening_essay() -> None:
     assert set(parse(TABLE)) == set(product(Half, Message))
     assert module.__doc__ is not None
     lines = module.__doc__.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["message", "OPENING"])
+    start = next(i for i, line in enumerate(lines) if line.split()[:2] == ["message", "WAITING"])
     assert parse("\n".join(lines[start : start + 1 + len(Message)])) == parse(TABLE)
     assert parse(TABLE).items() >= TRANSITIONS.items()
 
@@ -114,14 +116,40 @@ def test_finished_when_both_have_sent_close(receiving: Half, sending: Half) -> N
 
 def test_a_new_channel_takes_nothing() -> None:
     channel = Channel()
-    assert (channel.receiving, channel.sending) == (Half.OPENING, Half.OPENING)
+    assert (channel.receiving, channel.sending) == (Half.WAITING, Half.WAITING)
     assert (channel.receive_window, channel.send_window) == (0, 0)
 
 
-def test_opened() -> None:
+def test_we_confirm_the_peers_open() -> None:
     channel = open_channel()
     assert channel.remote_id == 7
     assert (channel.receiving, channel.sending) == (Half.OPEN, Half.OPEN)
+
+
+def test_the_peer_confirms_ours() -> None:
+    channel = Channel()
+    channel.ask()
+    assert (channel.receiving, channel.sending) == (Half.ANSWERING, Half.WAITING)
+    channel.confirmed(7)
+    assert channel.remote_id == 7
+    assert (channel.receiving, channel.sending) == (Half.OPEN, Half.OPEN)
+
+
+def test_the_peer_refuses_ours() -> None:
+    channel = Channel()
+    channel.ask()
+    channel.refused()
+    assert channel.finished
+
+
+@pytest.mark.parametrize("answer", [lambda channel: channel.confirmed(9), Channel.refused])
+@pytest.mark.parametrize("half", [half for half in Half if half is not Half.ANSWERING])
+def test_nobody_answers_who_was_not_asked(half: Half, answer: Callable[[Channel], None]) -> None:
+    channel = open_channel()
+    channel.receiving = channel.sending = half
+    with pytest.raises(ProtocolViolation, match=r"^OPEN_(CONFIRMATION|FAILURE) on channel 3"):
+        answer(channel)
+    assert (channel.remote_id, channel.receiving, channel.sending) == (7, half, half)
 
 
 # -- the windows

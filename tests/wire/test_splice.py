@@ -13,15 +13,26 @@ import pytest
 
 from relay.errors import ProtocolViolation
 from relay.wire import messages
+from relay.wire.channel import MIN_PACKET, TRANSITIONS, Message
 from relay.wire.numbers import MAX_UINT32
 from relay.wire.packet import MAX_LENGTH
-from relay.wire.splice import FIRST_CREDIT, MAX_CREDIT, MAX_PACKET, Cut, Retire, Send, Side, Splice
+from relay.wire.splice import (
+    FIRST_CREDIT,
+    MAX_CREDIT,
+    MAX_PACKET,
+    TOO_SMALL,
+    Cut,
+    Retire,
+    Send,
+    Side,
+    Splice,
+)
 
 A, C = Side.OPENER, Side.ACCEPTOR
 A_NUMBER, C_NUMBER = 10, 20
 A_LABEL, C_LABEL = 1, 2
-A_WINDOW, A_PACKET = 1000, 100
-C_WINDOW, C_PACKET = 2000, 200
+A_WINDOW, A_PACKET = 11_000, 1100
+C_WINDOW, C_PACKET = 24_000, 1200
 
 Event = tuple[Any, ...]
 """A method of the splice and what it is called with."""
@@ -108,7 +119,7 @@ OPENING = (
 
 OPEN = (
     OPENING
-    >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+    >> ("confirmed", C, C_NUMBER, C_WINDOW, C_PACKET)
     << send(A, messages.open_confirmation, A_LABEL, C_WINDOW, C_PACKET)
 )  # fmt: skip
 
@@ -143,7 +154,7 @@ def test_a_packet_size_that_would_not_fit_is_lowered(announced: int) -> None:
     assert play(splice, "open", b"kind", b"") == [
         Send(C, messages.channel_open(b"kind", C_LABEL, FIRST_CREDIT, MAX_PACKET, b""))
     ]
-    assert play(splice, "confirmed", C_NUMBER, MAX_UINT32, announced) == [
+    assert play(splice, "confirmed", C, C_NUMBER, MAX_UINT32, announced) == [
         send(A, messages.open_confirmation, A_LABEL, FIRST_CREDIT, MAX_PACKET)
     ]
     for side in (A, C):
@@ -159,7 +170,7 @@ def test_the_largest_packet_fits_with_the_most_padding() -> None:
 def test_a_failure_of_the_open_passes_with_its_reason() -> None:
     assert (
         OPENING
-        >> ("failed", 4, "no more sockets")
+        >> ("failed", C, 4, "no more sockets")
         << send(A, messages.open_failure, 4, "no more sockets")
         << Retire(A)
         << Retire(C)
@@ -169,11 +180,112 @@ def test_a_failure_of_the_open_passes_with_its_reason() -> None:
 def test_an_open_is_answered_once() -> None:
     assert (
         OPEN
-        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
-        << Violation(f"a second confirmation of channel {C_LABEL}")
-        >> ("failed", 4, "")
-        << Violation(f"a failure of channel {C_LABEL}, which is open")
+        >> ("confirmed", C, C_NUMBER, C_WINDOW, C_PACKET)
+        << Violation(f"OPEN_CONFIRMATION on channel {C_LABEL}, which is open")
+        >> ("failed", C, 4, "")
+        << Violation(f"OPEN_FAILURE on channel {C_LABEL}, which is open")
     )
+
+
+@pytest.mark.parametrize("packet", [0, 1, MIN_PACKET - 1])
+def test_a_confirmation_with_a_packet_size_that_is_too_small(packet: int) -> None:
+    """The acceptor has opened its end: it is closed again, and the opener's never opens."""
+    assert (
+        OPENING
+        >> ("confirmed", C, C_NUMBER, C_WINDOW, packet)
+        << send(A, messages.open_failure, 2, TOO_SMALL)
+        << Retire(A)
+        << send(C, messages.close)
+        >> ("data", C, 1)
+        >> ("eof", C)
+        >> ("close", C)
+        << cut(C, messages.close)
+        << Retire(C)
+    )
+
+
+ANSWERS: list[Callable[[Side], Event]] = [
+    lambda side: ("confirmed", side, C_NUMBER + 1, C_WINDOW, C_PACKET),
+    lambda side: ("failed", side, 2, "no"),
+]
+
+MESSAGES = {
+    "OPEN_CONFIRMATION": ANSWERS[0],
+    "OPEN_FAILURE": ANSWERS[1],
+    **dict(zip(("DATA", "WINDOW_ADJUST", "EOF", "REQUEST", "CLOSE"), ANY_MESSAGE, strict=True)),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=["CONFIRMATION", "FAILURE"])
+def test_the_opener_may_not_answer_its_own_open(answer: Callable[[Side], Event]) -> None:
+    """It would name the number by which C calls the channel, which may be somebody else's."""
+    splice = new_splice()
+    play(splice, "open", b"kind", b"")
+    (violation,) = play(splice, *answer(A))
+    assert isinstance(violation, Violation)
+    assert splice.channels[C].remote_id == -1
+
+
+def test_every_message_from_both_sides_in_every_state() -> None:
+    """From each state that can be reached, whatever either side can say and each loss of a leg:
+    what the table of `channel.py` forbids is a violation that changes nothing, all else goes on
+    to a state that is tried in its turn."""
+    begin: tuple[Event, ...] = (("open", b"kind", b""),)
+    states = {state_after(begin): begin}
+    untried = [begin]
+    while untried:
+        script = untried.pop()
+        for side in Side:
+            if play_all(script).retired(side):
+                continue  # Its number is free: nothing of it reaches the splice.
+            events = {name: message(side) for name, message in MESSAGES.items()}
+            for name, event in [*events.items(), ("lost", ("lost", side))]:
+                after = judged(script, side, name, event)
+                if after not in states:
+                    states[after] = (*script, event)
+                    untried.append(states[after])
+    assert len(states) == 35, "the way to some state is gone, or there are new ones"
+
+
+class Played(NamedTuple):
+    """A splice after a script, and what was retired on the way."""
+
+    splice: Splice
+    gone: frozenset[Side]
+
+    def retired(self, side: Side) -> bool:
+        return side in self.gone
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        halves = [(c.receiving, c.sending) for c in self.splice.channels]
+        return (*halves, self.gone)
+
+
+def play_all(script: tuple[Event, ...]) -> Played:
+    splice, gone = new_splice(), set()
+    for event in script:
+        gone |= {command.side for command in play(splice, *event) if isinstance(command, Retire)}
+    return Played(splice, frozenset(gone))
+
+
+def state_after(script: tuple[Event, ...]) -> tuple[object, ...]:
+    return play_all(script).state
+
+
+def judged(script: tuple[Event, ...], side: Side, name: str, event: Event) -> tuple[object, ...]:
+    """The state after the event, which was refused or not as the table has it."""
+    before = play_all(script)
+    receiving = before.splice.channels[side].receiving
+    outcome = play(before.splice, *event)
+    refused = any(isinstance(one, Violation) for one in outcome)
+    if name != "lost":
+        allowed = (receiving, Message(name)) in TRANSITIONS
+        assert refused is not allowed, (script, event)
+    after = state_after((*script, event))
+    if refused:
+        assert after == state_after(script)
+    return after
 
 
 @any_message
@@ -185,7 +297,8 @@ def test_nothing_may_come_before_the_confirmation(
     splice.open(b"kind", b"")
     (violation,) = play(splice, *message(near))
     assert isinstance(violation, Violation)
-    assert f"on channel {label(near)}, which is opening" in violation.text
+    state = ("waiting for our answer", "not confirmed yet")[near]
+    assert f"on channel {label(near)}, which is {state}" in violation.text
 
 
 # -- data and windows
@@ -204,9 +317,9 @@ def test_data_over_the_packet_size() -> None:
     assert (
         OPEN
         >> ("data", A, C_PACKET + 1)
-        << Violation(f"201 bytes in one packet on channel {A_LABEL}, which takes 200")
+        << Violation(f"1201 bytes in one packet on channel {A_LABEL}, which takes 1200")
         >> ("data", C, A_PACKET + 1)
-        << Violation(f"101 bytes in one packet on channel {C_LABEL}, which takes 100")
+        << Violation(f"1101 bytes in one packet on channel {C_LABEL}, which takes 1100")
     )
 
 
@@ -252,7 +365,7 @@ def test_a_wide_window_is_passed_on_little_by_little(near: Side, far: Side) -> N
     """What may be under way doubles, each time half of it has left, up to a limit."""
     wide = MAX_UINT32
     splice = new_splice(wide, MAX_PACKET)
-    splice.confirmed(C_NUMBER, wide, MAX_PACKET)
+    splice.confirmed(C, C_NUMBER, wide, MAX_PACKET)
     assert [channel.receive_window for channel in splice.channels] == [FIRST_CREDIT] * 2
     most, came = FIRST_CREDIT, 0
     while most <= MAX_CREDIT:
@@ -273,7 +386,7 @@ def test_a_wide_window_is_passed_on_little_by_little(near: Side, far: Side) -> N
 @from_either_side
 def test_no_credit_grows_without_data(near: Side, far: Side) -> None:
     splice = new_splice()
-    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    splice.confirmed(C, C_NUMBER, C_WINDOW, C_PACKET)
     for _ in range(20):
         splice.window_adjust(near, 1)
         splice.release(near, splice.releasable(near))
@@ -287,7 +400,7 @@ def test_no_credit_grows_without_data(near: Side, far: Side) -> None:
 def test_a_narrow_window_is_kept(near: Side, far: Side) -> None:
     """However much may be under way, a side never gets more than the other has announced."""
     splice = new_splice()
-    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    splice.confirmed(C, C_NUMBER, C_WINDOW, C_PACKET)
     assert splice.held == [0, 0]
     splice.window_adjust(near, 7)
     assert splice.releasable(near) == 7
@@ -297,7 +410,7 @@ def test_a_narrow_window_is_kept(near: Side, far: Side) -> None:
 
 def test_bytes_are_counted_from_each_side() -> None:
     splice = new_splice()
-    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    splice.confirmed(C, C_NUMBER, C_WINDOW, C_PACKET)
     for side, size in [(A, 1), (C, 20), (A, 2)]:
         splice.data(side, size)
     assert splice.bytes_from == [3, 20]
@@ -422,7 +535,7 @@ def test_nothing_may_come_after_close(
 ) -> None:
     splice = new_splice()
     splice.open(b"kind", b"")
-    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    splice.confirmed(C, C_NUMBER, C_WINDOW, C_PACKET)
     splice.close(near)
     (violation,) = play(splice, *message(near))
     assert isinstance(violation, Violation)
@@ -432,7 +545,7 @@ def test_nothing_may_come_after_close(
 def test_over_when_both_numbers_are_free() -> None:
     splice = new_splice()
     splice.open(b"kind", b"")
-    splice.confirmed(C_NUMBER, C_WINDOW, C_PACKET)
+    splice.confirmed(C, C_NUMBER, C_WINDOW, C_PACKET)
     assert not splice.over
     splice.close(A)
     assert not splice.over
@@ -448,7 +561,7 @@ def test_the_opener_is_lost_before_the_answer() -> None:
     opener_lost = OPENING >> ("lost", A) << Retire(A)
     assert (
         opener_lost
-        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+        >> ("confirmed", C, C_NUMBER, C_WINDOW, C_PACKET)
         << send(C, messages.close)
         >> ("data", C, A_PACKET)
         >> ("window_adjust", C, 5)
@@ -458,14 +571,14 @@ def test_the_opener_is_lost_before_the_answer() -> None:
         << cut(C, messages.close)
         << Retire(C)
     )
-    assert opener_lost >> ("failed", 2, "refused") << Retire(C)
+    assert opener_lost >> ("failed", C, 2, "refused") << Retire(C)
     assert opener_lost >> ("lost", C) << Retire(C)
     assert (
         opener_lost
-        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
+        >> ("confirmed", C, C_NUMBER, C_WINDOW, C_PACKET)
         << send(C, messages.close)
-        >> ("confirmed", C_NUMBER, C_WINDOW, C_PACKET)
-        << Violation(f"a second confirmation of channel {C_LABEL}")
+        >> ("confirmed", C, C_NUMBER, C_WINDOW, C_PACKET)
+        << Violation(f"OPEN_CONFIRMATION on channel {C_LABEL}, which is open")
         >> ("lost", C)
         << Retire(C)
     )

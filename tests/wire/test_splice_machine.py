@@ -44,6 +44,9 @@ sizes = st.integers(0, 50)
 FIRST = 60
 """What is passed on of a window at first, in place of the real FIRST_CREDIT: less than a window."""
 
+LEAST = 5
+"""In place of the real MIN_PACKET: who takes less in a packet is refused."""
+
 
 class Packet(NamedTuple):
     """On its way to a peer; of a message without data the size is 0."""
@@ -112,7 +115,7 @@ class Peer:
 class Splicing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.patched = mock.patch.object(splice_module, "FIRST_CREDIT", FIRST)
+        self.patched = mock.patch.multiple(splice_module, FIRST_CREDIT=FIRST, MIN_PACKET=LEAST)
         self.patched.start()
 
     @initialize(
@@ -186,9 +189,11 @@ class Splicing(RuleBasedStateMachine):
     def confirm(self, window: int, packet: int) -> None:
         self.c.opened, self.c.window, self.c.packet = True, window, packet
         self.c.held = window - min(window, FIRST)
-        told = self.run(self.splice.confirmed(self.c.number, window, packet))
+        told = self.run(self.splice.confirmed(C, self.c.number, window, packet))
         if self.a.lost:
             assert told == ([], [MSG_CHANNEL_CLOSE])
+        elif packet < LEAST:
+            assert told == ([MSG_CHANNEL_OPEN_FAILURE], [MSG_CHANNEL_CLOSE])
         else:
             assert told == ([MSG_CHANNEL_OPEN_CONFIRMATION], [])
             self.a.opened, self.a.credit, self.a.credit_packet = True, min(window, FIRST), packet
@@ -196,7 +201,7 @@ class Splicing(RuleBasedStateMachine):
     @precondition(lambda self: self.asked and self.patience <= 0)
     @rule()
     def refuse(self) -> None:
-        told = self.run(self.splice.failed(1, "no"))
+        told = self.run(self.splice.failed(C, 1, "no"))
         assert told == ([] if self.a.lost else [MSG_CHANNEL_OPEN_FAILURE], [])
         assert self.splice.over
 
@@ -291,8 +296,13 @@ class Splicing(RuleBasedStateMachine):
 
     def forbidden(self, side: Side) -> list[Callable[[], object]]:
         peer, splice = self.peers[side], self.splice
+        answers: list[Callable[[], object]] = [
+            lambda: splice.confirmed(side, peer.number, 1, LEAST),
+            lambda: splice.failed(side, 1, "no"),
+        ]
         if not peer.opened:
             return [
+                *(answers if side is A else []),
                 lambda: splice.data(side, 0),
                 lambda: splice.window_adjust(side, 0),
                 lambda: splice.eof(side),
@@ -300,16 +310,11 @@ class Splicing(RuleBasedStateMachine):
                 lambda: splice.close(side),
             ]
         too_much = 0 if peer.said_eof else min(peer.credit, peer.credit_packet) + 1
-        calls: list[Callable[[], object]] = [
+        return [
+            *answers,
             lambda: splice.data(side, too_much),
             lambda: splice.window_adjust(side, MAX_UINT32 - peer.room + 1),
         ]
-        if side is C:
-            calls += [
-                lambda: splice.confirmed(peer.number, 1, 1),
-                lambda: splice.failed(1, "no"),
-            ]
-        return calls
 
     @rule(side=st.sampled_from(Side))
     def fill(self, side: Side) -> None:

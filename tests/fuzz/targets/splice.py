@@ -85,12 +85,15 @@ class Run:
                 assert self.retired[1 - side] or MSG_CHANNEL_CLOSE in self.told[1 - side]
             case 6:
                 self.lose(side)
-            case 7 if side is Side.ACCEPTOR:
-                commands = splice.confirmed(NUMBERS[side], number, PACKET)
+            case 7:
+                commands = splice.confirmed(side, NUMBERS[side], number, PACKET)
+                assert side is Side.ACCEPTOR
                 self.announced[side] = number
                 self.do(commands)
-            case 8 if side is Side.ACCEPTOR:
-                self.do(splice.failed(number, "no"))
+            case 8:
+                commands = splice.failed(side, number, "no")
+                assert side is Side.ACCEPTOR
+                self.do(commands)
 
     def lose(self, side: Side) -> None:
         self.lost[side] = True
