@@ -22,9 +22,11 @@ import asyncssh
 from relay.errors import LegLost, ProtocolViolation
 from relay.policy.limits import (
     DEFERRED_PER_LEG,
+    FED_PACKET,
     FLUSH_PACKETS,
     FLUSH_SIZE,
     OUTPUT_PER_LEG,
+    PACKETS_PER_TURN,
     STALL_BYTES,
     STALL_TIMEOUT,
     WAITING_PER_LEG,
@@ -116,6 +118,7 @@ class Leg(FastConnection):
         # but memory of its own.
         self._blocked = False
         self._marked = False
+        self._flushing = False
         # Unsealed packets that could not go at once.
         self._queue: FairQueue[Channel] = FairQueue()
         # Who is to be told when this leg has room again, in the order in which they came.
@@ -161,7 +164,9 @@ class Leg(FastConnection):
             self._stall_check.cancel()
         self.flusher.waiting -= self._queue.waiting
         self._queue = FairQueue()
-        self._wake()
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            self._tell(waiter)
 
     # -- in
 
@@ -184,12 +189,15 @@ class Leg(FastConnection):
         handlers = self.handlers
         # The packets of this batch that asyncssh has not been told of, and where they began.
         packets, first = 0, start
+        # What may still be used in this turn of the loop.
+        turn = PACKETS_PER_TURN
         while start < end:
             opener = self.opener
             if opener is None:
-                used = self._feed_slowly(view, start, end)
+                used, fed = self._feed_slowly(view, start, end)
                 start = first = start + used
-                if not used or self._stopped():
+                turn -= fed * FED_PACKET
+                if not used or self._stopped() or self._turn_over(turn):
                     return start
                 continue
             if end - start < LENGTH_SIZE:
@@ -210,20 +218,33 @@ class Leg(FastConnection):
                 packets, first = -1, after
                 packet = bytes(view[start:after])
                 self.feed_opened(packet, packet[LENGTH_SIZE : LENGTH_SIZE + length])
+                turn -= FED_PACKET
                 if self._stopped():
                     return after
             packets += 1
             start = after
+            turn -= 1
+            if turn <= 0 and self._turn_over(turn):
+                break
         if packets:
             self.received_fast(packets, start - first)
         return start
 
-    def _feed_slowly(self, view: memoryview, start: int, end: int) -> int:
-        """Give asyncssh what it must read by itself; returns how many bytes that was."""
+    def _turn_over(self, turn: int) -> bool:
+        """Whether enough was used at once. The rest waits for the loop's next turn, so that a peer
+        that sends very many very small packets has no more of the loop than its share."""
+        if turn > 0:
+            return False
+        assert self.stream is not None
+        self.stream.pause("turn")
+        self.loop.call_soon(self.stream.resume, "turn")
+        return True
+
+    def _feed_slowly(self, view: memoryview, start: int, end: int) -> tuple[int, int]:
+        """Give asyncssh what it must read by itself; returns how many bytes and packets it was."""
         size = self.needed(view, start, end)
-        if size:
-            self.feed(bytes(view[start : start + size]))
-        return size
+        packets = self.feed(bytes(view[start : start + size])) if size else 0
+        return size, packets
 
     def _stopped(self) -> bool:
         """asyncssh has closed the connection, or takes nothing until a task of its is done."""
@@ -285,6 +306,7 @@ class Leg(FastConnection):
             size = read_header(view, start)[4]
             data = bytes(view[start + DATA_OFFSET : start + DATA_OFFSET + size])
             self.send_data_slowly(channel.remote_id, data)
+            self._written()
         else:
             write_label(view, start + LABEL_OFFSET, channel.remote_id)
             self.sealer.seal(view, start, length)
@@ -298,7 +320,7 @@ class Leg(FastConnection):
         """Send a sealed packet on the outer leg, in its memory, if nothing is before it."""
         assert self._nested is not None
         if self._output.size:
-            self._send_output()
+            self.flush()
         return not self._output.size and self._nested.carry(view, start, size)
 
     def send_on_channel(self, channel: Channel, payload: bytes) -> None:
@@ -357,31 +379,50 @@ class Leg(FastConnection):
 
     def write(self, data: Buffer) -> None:
         self._output.append(data)
-        self._written()
+        if not self._blocked:
+            self._mark()
+        elif self._output.size > OUTPUT_PER_LEG and self.stream is not None:
+            self.stream.pause(self)
 
     def _written(self) -> None:
-        output = self._output
-        if self._blocked:
-            if output.size > OUTPUT_PER_LEG and self.stream is not None:
-                self.stream.pause(self)
-        elif output.size >= FLUSH_SIZE or output.packets >= FLUSH_PACKETS:
+        """A data packet is in the output: enough of them leave before the end of the batch."""
+        if self._output.size >= FLUSH_SIZE or self._output.packets >= FLUSH_PACKETS:
             self.flush()
-        elif not self._marked:
+        else:
+            self._mark()
+
+    def _mark(self) -> None:
+        if not self._marked and not self._flushing:
             self._marked = True
             self.flusher.mark(self)
 
     def flush(self) -> None:
-        """Send what is sealed, then what waits, for as long as the socket takes it."""
+        """Send what is sealed, then what waits, for as long as the socket takes it.
+
+        A loop, and the bottom of every call: it calls nobody back. Who waits for room is told by
+        the flusher (`wake`). Whatever goes wrong ends this leg and is not raised, since those who
+        flush are in the middle of another leg's batch; and when this returns, nothing of the output
+        is left in the memory of others.
+        """
         self._marked = False
-        self._send_output()
-        if self._queue.waiting:
-            self._send_queued()
-        if not self._waiters:
-            return
-        if self.has_room:
-            self._wake()
-        elif self._nested is not None:
-            self._nested.await_room()  # It tells only once.
+        if self._flushing:
+            return  # Its own failure is closing the leg.
+        self._flushing = True
+        try:
+            self._send_output()
+            while self._queue.waiting and not self._blocked and self.can_send and self.alive:
+                self._seal_waiting()
+                self._send_output()
+        except Exception:
+            self._output = Output()  # Whatever is missing of it, the peer can read no more.
+            self.internal_error()
+        finally:
+            self._flushing = False
+        if self._waiters:
+            if self.has_room:
+                self.flusher.wake(self)
+            elif self._nested is not None:
+                self._nested.await_room()  # It tells only once.
 
     def _send_output(self) -> None:
         stream, output = self.stream, self._output
@@ -419,23 +460,22 @@ class Leg(FastConnection):
         self._queue.push(channel, packet)
         self.flusher.waiting += len(packet)
 
-    def _send_queued(self) -> None:
-        queue = self._queue
-        while queue and not self._blocked and self.can_send and self.alive:
+    def _seal_waiting(self) -> None:
+        """Seal of what waits as much as leaves in one send."""
+        queue, output = self._queue, self._output
+        while queue and output.size < FLUSH_SIZE and self.can_send and self.alive:
             channel, packet = queue.pop()
             self.flusher.waiting -= len(packet)
-            self._send_waited(channel, packet)
-            if self._output.size >= FLUSH_SIZE or not queue:
-                self._send_output()
+            self._seal_waited(channel, packet)
 
-    def _send_waited(self, channel: Channel, packet: bytearray) -> None:
+    def _seal_waited(self, channel: Channel, packet: bytearray) -> None:
         length = len(packet) - OVERHEAD
         if packet[PAYLOAD_OFFSET] == MSG_CHANNEL_DATA:
             write_label(packet, LABEL_OFFSET, channel.remote_id)
         if self.sealer is not None:
             self.sealer.seal(memoryview(packet), 0, length)
             self.sent_fast(len(packet))
-            self.write(packet)
+            self._output.append(packet)
             return
         end = payload_end(packet, 0, length)
         self.send_payload(bytes(packet[PAYLOAD_OFFSET:end]))
@@ -446,10 +486,19 @@ class Leg(FastConnection):
         if self._nested is not None and not self._nested.has_room:
             self._nested.await_room()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Tell those who wait, if there still is room for them."""
+        if not self.has_room:
+            return
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
+            self._tell(waiter)
+
+    def _tell(self, waiter: Waiter) -> None:
+        try:
             waiter.leg_has_room(self)
+        except Exception:  # The others are told nevertheless.
+            self.internal_error()
 
     def leg_has_room(self, leg: Leg) -> None:
         """A leg that this one feeds has room again, or need not have any."""

@@ -22,7 +22,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from relay.errors import LegLost, ProtocolViolation, Refused
+from relay.errors import LegLost, Refused
 from relay.policy.limits import NESTED_WINDOW
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
@@ -81,6 +81,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
     async def open(self, kind: bytes, fields: bytes) -> None:
         """Ask the outer peer for the channel. Raises `Refused` or `LegLost`."""
         channel = self.channel
+        channel.ask()
         self._confirmed = self._loop.create_future()
         self.outer.send_payload(
             messages.channel_open(
@@ -95,7 +96,8 @@ class NestedStream(ChannelHandler, asyncio.Transport):
 
     def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
         channel = self.channel
-        self._opened(sender, window, packet)
+        channel.confirm(sender)
+        self._may_send(window, packet)
         self.outer.send_payload(
             messages.open_confirmation(
                 sender, channel.local_id, channel.receive_window, channel.receive_packet
@@ -105,30 +107,26 @@ class NestedStream(ChannelHandler, asyncio.Transport):
         self._accept(self)
 
     def confirmed(self, sender: int, window: int, packet: int) -> None:
-        waiting = self._answer(f"a second confirmation of channel {self.channel.local_id}")
-        self._opened(sender, window, packet)
-        if waiting.cancelled():
+        self.channel.confirmed(sender)
+        self._may_send(window, packet)
+        assert self._confirmed is not None
+        if self._confirmed.cancelled():
             self.abort()
         else:
-            waiting.set_result(None)
+            self._confirmed.set_result(None)
 
     def failed(self, code: int, reason: str) -> None:
-        waiting = self._answer(f"a failure of channel {self.channel.local_id}, which is open")
+        self.channel.refused()
         self._closed = True
         self.outer.remove_channel(self.channel.local_id)
-        if not waiting.cancelled():
+        assert self._confirmed is not None
+        if not self._confirmed.cancelled():
             # A service that is not there now may be there later; a right hardly will.
             prohibited = code == OpenFailure.ADMINISTRATIVELY_PROHIBITED
-            waiting.set_exception(Refused(reason) if prohibited else LegLost(reason))
+            self._confirmed.set_exception(Refused(reason) if prohibited else LegLost(reason))
 
-    def _answer(self, violation: str) -> asyncio.Future[None]:
-        waiting, self._confirmed = self._confirmed, None
-        if waiting is None:
-            raise ProtocolViolation(violation)
-        return waiting
-
-    def _opened(self, sender: int, window: int, packet: int) -> None:
-        self.channel.opened(sender)
+    def _may_send(self, window: int, packet: int) -> None:
+        """What the peer announced."""
         self.channel.send_window = window
         self.channel.send_packet = min(packet, MAX_DATA)
 
@@ -240,7 +238,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
     def _tell(self) -> None:
         if self._awaited and self._reader is not None:
             self._awaited = False
-            self._reader.flush()
+            self.outer.flusher.mark(self._reader)
 
     # -- how it ends
 

@@ -49,22 +49,25 @@ class Output:
         """Give `stream` what it takes now; returns how many bytes that was. What it has not taken
         is `size` bytes, in memory of its own."""
         buffers, taken = self._buffers, 0
+        self._close_piece()
         while self.size:
-            self._close_piece()
-            sent = stream.send(buffers)  # It may come back here with more.
+            sent = stream.send(buffers)
             self.size -= sent
             taken += sent
             if not self.size:
                 buffers.clear()
                 self.packets = 0
             elif _take(buffers, sent):
-                self._close_piece()
-                # Its memory may be used again by whoever it belongs to.
-                buffers[:] = [
-                    bytes(data) if isinstance(data, memoryview) else data for data in buffers
-                ]
+                self.own()
                 break
         return taken
+
+    def own(self) -> None:
+        """Copy what lies in memory of others, who are about to use it again."""
+        self._close_piece()
+        self._buffers[:] = [
+            bytes(data) if isinstance(data, memoryview) else data for data in self._buffers
+        ]
 
     def _close_piece(self) -> None:
         if self._view is not None:

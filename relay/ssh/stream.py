@@ -45,6 +45,9 @@ class Reader(Protocol):
     def flush(self) -> None:
         """The socket takes bytes again."""
 
+    def wake(self) -> None:
+        """Tell those who wait for room."""
+
     def stream_lost(self, error: Exception | None) -> None:
         """The socket is at its end, or broke."""
 
@@ -71,7 +74,10 @@ class Pool:
 
 
 class Flushable(Protocol):
+    """A leg, whose `flush` never raises and calls nobody back."""
+
     def flush(self) -> None: ...
+    def wake(self) -> None: ...
 
 
 class Flusher:
@@ -82,6 +88,8 @@ class Flusher:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._dirty: list[Flushable] = []
+        # Legs that have room again and somebody who waits for it.
+        self._roomy: list[Flushable] = []
         self._scheduled = False
         # A batch of input is being used: its owner flushes at its end.
         self._batching = False
@@ -105,6 +113,15 @@ class Flusher:
     def mark(self, leg: Flushable) -> None:
         """`leg` has something to send; it is flushed at the end of the batch, or soon."""
         self._dirty.append(leg)
+        self._schedule()
+
+    def wake(self, leg: Flushable) -> None:
+        """`leg` has room again: those who wait for it are told then. They send in their turn, which
+        may make room elsewhere, so that to tell them from within a flush would have no bottom."""
+        self._roomy.append(leg)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._batching and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._scheduled_flush)
@@ -114,12 +131,17 @@ class Flusher:
         self._batching = True
 
     def flush(self) -> None:
-        """Send everything now."""
-        self._batching = False
-        while self._dirty:
+        """Send everything now. No leg's output is in memory of others when this returns: each that
+        has taken such is marked, and a flush leaves none."""
+        self._batching = True
+        while self._dirty or self._roomy:
             dirty, self._dirty = self._dirty, []
             for leg in dirty:
                 leg.flush()
+            roomy, self._roomy = self._roomy, []
+            for leg in roomy:
+                leg.wake()
+        self._batching = False
         self.scratch_used = 0
 
     def begin_read(self) -> bool:
@@ -305,7 +327,8 @@ class Stream(asyncio.Transport):
     def _writable(self) -> None:
         self._writing = False
         self._loop.remove_writer(self._sock)
-        self._reader.flush()
+        self._flusher.mark(self._reader)
+        self._flusher.flush()
 
     # -- the rest of an asyncio.Transport
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.log import EventLog
-from relay.policy.limits import FLUSH_PACKETS
+from relay.policy.limits import FED_PACKET, FLUSH_PACKETS, PACKETS_PER_TURN
 from relay.policy.services import Service
 from relay.server.splices import SplicedStream
 from relay.ssh.hostkeys import HostKey
@@ -27,7 +27,7 @@ from relay.ssh.server import ServerLeg, server_options
 from relay.ssh.stream import Buffer
 from relay.wire import messages
 from relay.wire.gcm import GcmCipher
-from relay.wire.numbers import MSG_CHANNEL_DATA
+from relay.wire.numbers import MSG_CHANNEL_DATA, MSG_IGNORE
 from relay.wire.packet import (
     BLOCK_SIZE,
     LABEL_OFFSET,
@@ -104,6 +104,17 @@ class Bench:
         self.from_a, self.to_c = GcmCipher(KEY, IV), GcmCipher(KEY, IV)
         self.read_by_c(self.c)
 
+    def another_splice(self) -> tuple[SplicedStream, ServerLeg]:
+        """A stream of A's to another agent."""
+        other = ready(ServerLeg(asyncio.get_running_loop(), server_options([HOST_KEY], ())))
+        service = Service("gpu2", 8000, other, True)
+        splice = SplicedStream(self.a, service, b"", EventLog("test"), Counter())
+        splice.open(A_NUMBER + 1, 2**20, 2**17)
+        splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
+        self.a.flusher.flush()
+        self.stream(other).taken.clear()
+        return splice, other
+
     def stream(self, leg: ServerLeg) -> TakingStream:
         assert isinstance(leg.stream, TakingStream)
         return leg.stream
@@ -114,8 +125,8 @@ class Bench:
         self.from_a.seal(memoryview(packet), 0, len(packet) - OVERHEAD)
         return bytes(packet)
 
-    def data(self, data: bytes) -> bytes:
-        label = self.splice.splice.channels[0].local_id
+    def data(self, data: bytes, splice: SplicedStream | None = None) -> bytes:
+        label = (splice or self.splice).splice.channels[0].local_id
         head = bytes([MSG_CHANNEL_DATA]) + label.to_bytes(4, "big")
         return self.seal(head + len(data).to_bytes(4, "big") + data)
 
@@ -143,9 +154,11 @@ class Bench:
             size = next(pieces)
             buffer += data[:size]
             data = data[size:]
-            used = self.a.received(memoryview(buffer), 0, len(buffer))
-            self.a.flusher.flush()
-            buffer = buffer[used:]
+            used = -1
+            while used:  # A turn of the loop may end before the bytes do.
+                used = self.a.received(memoryview(buffer), 0, len(buffer))
+                self.a.flusher.flush()
+                buffer = buffer[used:]
         assert not buffer
 
 
@@ -249,5 +262,141 @@ def test_a_forged_packet_ends_the_leg_and_goes_nowhere() -> None:
         assert bench.read_by_c(bench.c)[:1] == [expected(b"good")]
         assert bench.a.received(memoryview(bytearray(behind)), 0, len(behind)) == len(behind)
         assert all(payload[0] != MSG_CHANNEL_DATA for payload in bench.read_by_c(bench.c))
+
+    on_a_loop(test)
+
+
+MANY = 20_000
+"""Small packets, which once were as many steps of a recursion."""
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["aes-gcm", "another cipher"])
+def test_many_that_waited_leave_in_a_loop(fast: bool) -> None:
+    def test(bench: Bench) -> None:
+        leg = bench.c
+        leg._kex_complete = False
+        contents = [b"%d" % number for number in range(MANY)]
+        bench.receive(b"".join(map(bench.data, contents)), iter([10**9]))
+        if not fast:  # What asyncssh seals: it can still be read as AES-GCM's.
+            leg.sealer = None
+        leg._kex_complete = True
+        leg.keys_changed()
+        leg.flusher.flush()
+        assert leg.alive
+        assert bench.read_by_c(leg) == list(map(expected, contents))
+
+    on_a_loop(test)
+
+
+def test_a_leg_whose_flush_fails_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever was to be sent on the others is, be it later, and from memory of their own."""
+
+    def test(bench: Bench) -> None:
+        splice, other = bench.another_splice()
+
+        def fail(buffers: list[Buffer]) -> int:
+            raise RuntimeError("this leg only")
+
+        bench.stream(bench.c).send = fail  # type: ignore[method-assign]
+        memory = bytearray(bench.data(b"lost") + bench.data(b"kept", splice))
+        bench.stream(other).room = 10
+        assert bench.a.received(memoryview(memory), 0, len(memory)) == len(memory)
+        bench.a.flusher.flush()
+        assert (bench.a.alive, bench.c.alive, other.alive) == (True, False, True)
+        memory[:] = bytes(len(memory))  # What comes next is received there.
+        bench.stream(other).room = None
+        other.flush()
+        bench.to_c = GcmCipher(KEY, IV)
+        bench.to_c._counter = other.sealer._counter - 1  # type: ignore[union-attr]
+        assert bench.read_by_c(other) == [expected(b"kept")]
+
+    on_a_loop(test)
+    assert "this leg only" in caplog.text
+
+
+def test_a_leg_whose_early_flush_fails_does_not_end_the_one_that_feeds_it() -> None:
+    """Enough packets are flushed in the middle of the batch that they come from."""
+
+    def test(bench: Bench) -> None:
+        def fail(buffers: list[Buffer]) -> int:
+            raise RuntimeError("this leg only")
+
+        bench.stream(bench.c).send = fail  # type: ignore[method-assign]
+        memory = bytearray(b"".join(bench.data(b"%d" % n) for n in range(3 * FLUSH_PACKETS)))
+        assert bench.a.received(memoryview(memory), 0, len(memory)) == len(memory)
+        bench.a.flusher.flush()
+        assert (bench.a.alive, bench.c.alive) == (True, False)
+
+    on_a_loop(test)
+
+
+def test_nobody_waits_in_vain_behind_one_who_fails() -> None:
+    class Fails:
+        def leg_has_room(self, leg: Leg) -> None:
+            raise RuntimeError("of the waiter")
+
+    class Told:
+        told = False
+
+        def leg_has_room(self, leg: Leg) -> None:
+            self.told = True
+
+    def test(bench: Bench) -> None:
+        told = Told()
+        bench.c.await_room(Fails())
+        bench.c.await_room(told)
+        bench.c.flusher.mark(bench.c)
+        bench.c.flusher.flush()
+        assert told.told
+
+    on_a_loop(test)
+
+
+def test_who_is_told_of_room_may_send_and_make_room_elsewhere_without_end() -> None:
+    """Two legs whose waiters send on the other one: once a recursion with no bottom."""
+
+    class Sends:
+        def __init__(self, there: Leg, times: int) -> None:
+            self.there = there
+            self.times = times
+
+        def leg_has_room(self, leg: Leg) -> None:
+            self.times -= 1
+            if self.times:
+                leg.await_room(self)
+                for _ in range(FLUSH_PACKETS):
+                    self.there.send_payload(bytes([MSG_IGNORE]) + bytes(4))
+                leg.flusher.mark(leg)
+
+    def test(bench: Bench) -> None:
+        ways = [Sends(bench.a, 2000), Sends(bench.c, 2000)]
+        bench.c.await_room(ways[0])
+        bench.a.await_room(ways[1])
+        for leg in (bench.a, bench.c):
+            leg.flusher.mark(leg)
+        bench.a.flusher.flush()
+        assert [way.times for way in ways] == [0, 0]
+
+    on_a_loop(test)
+
+
+def test_a_turn_of_the_loop_takes_only_so_many_packets() -> None:
+    def test(bench: Bench) -> None:
+        memory = bytearray(b"".join(bench.data(b"x") for _ in range(PACKETS_PER_TURN + 1)))
+        size = len(memory) // (PACKETS_PER_TURN + 1)
+        used = bench.a.received(memoryview(memory), 0, len(memory))
+        assert used == PACKETS_PER_TURN * size
+        assert "turn" in bench.stream(bench.a).paused
+        assert bench.a.received(memoryview(memory), used, len(memory)) == len(memory)
+
+    on_a_loop(test)
+
+
+def test_what_asyncssh_has_to_handle_counts_for_more() -> None:
+    def test(bench: Bench) -> None:
+        request = bytes([MSG_IGNORE]) + bytes(4)
+        memory = bytearray(b"".join(bench.seal(request) for _ in range(PACKETS_PER_TURN)))
+        used = bench.a.received(memoryview(memory), 0, len(memory))
+        assert 0 < used <= len(memory) / FED_PACKET
 
     on_a_loop(test)

@@ -607,6 +607,7 @@ async def test_a_leg_that_was_told_of_room_and_found_none_is_told_again(tmp_path
         for size in (0, 0, window):
             assert not told
             stream.window_adjust(size)
+            way.outer.flusher.flush()  # As at the end of the batch that it came in.
         assert told == [way.inner]
 
 
