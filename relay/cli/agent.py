@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
-
-from platformdirs import PlatformDirs
 
 from relay.agent.config import AgentConfig, EndpointConfig
 from relay.cli.client_config import client_config, forwards, read_config
@@ -24,6 +21,7 @@ from relay.cli.options import (
     read_command_line,
 )
 from relay.cli.run import run_program
+from relay.cli.service import default_state_dir
 from relay.errors import LocalError, UsageError
 from relay.policy import ssh_keywords as keywords
 from relay.policy.forward import Forward, parse_port
@@ -96,7 +94,7 @@ def _parser() -> CommandLine:
         "--state-dir",
         metavar="DIR",
         type=file_path,
-        default=default_state_dir(),
+        default=default_state_dir(PROGRAM),
         help="folder of the endpoint's host key and authorized_keys (default %(default)s)",
     )
     group.add_argument(
@@ -192,11 +190,6 @@ def _endpoint(arguments: argparse.Namespace) -> EndpointConfig | None:
     endpoint = EndpointConfig(name, port, arguments.state_dir)
     endpoint = replace(endpoint, reverse=arguments.allow_reverse)
     return replace(endpoint, allow=allow) if allow else endpoint
-
-
-def default_state_dir() -> Path:
-    """`~/.local/state/relay-agent`; for root, and so for a system service, `/var/lib/…`."""
-    return Path(PlatformDirs(PROGRAM, appauthor=False, use_site_for_root=True).user_state_dir)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import relay
 from relay.cli.completion import SHELLS, PrintCompletion
 from relay.cli.settings import checked
-from relay.cli.units import PRINT_UNIT, unit
+from relay.cli.units import PRINT_UNIT, AnyConfig, unit
 from relay.errors import ConfigError, LocalError, UsageError
 from relay.log import EventLog, configure
 from relay.policy.limits import BUSY_POLL, LONGEST_BUSY_POLL
@@ -21,7 +21,7 @@ from relay.ssh.algorithms import CIPHERS
 from relay.ssh.config import DEFAULT_PORT
 from relay.wire.window import LEAST, MOST, START
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=AnyConfig)
 
 FORWARD: Final = "[bind:]port:host:hostport"
 
@@ -61,21 +61,21 @@ def read_command_line(
     `build` returns the configuration and how verbose the log is. Exits with one line if the
     command line or a file of ssh_config is wrong, with 0 after `--help`, `--version`.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if PRINT_UNIT in words:
-        words.remove(PRINT_UNIT)
-        print(unit(parser.prog, words), end="")
-        parser.exit(0)
     arguments = parser.parse_args(argv)
     try:
         config, verbosity = build(arguments)
+        configure(parser.prog, arguments.log_format, verbosity)
+        log = EventLog(parser.prog)
+        if arguments.print_unit:
+            words = sys.argv[1:] if argv is None else argv
+            print(unit(parser, words, arguments, build, log), end="")
+            parser.exit(0)
     except LocalError as error:
         if isinstance(error, UsageError) and not isinstance(error, ConfigError):
             parser.error(str(error))
         # The mistake is in a file, and no help text knows of it.
         parser.exit(error.exit_code, f"{parser.prog}: {error}\n")
-    configure(parser.prog, arguments.log_format, verbosity)
-    return config, EventLog(parser.prog)
+    return config, log
 
 
 def add_general_options(parser: CommandLine, *, quiet: bool) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, Final
-
-from platformdirs import PlatformDirs
 
 from relay.cli.options import (
     CommandLine,
@@ -21,6 +18,7 @@ from relay.cli.options import (
     seconds,
 )
 from relay.cli.run import run_program
+from relay.cli.service import default_state_dir
 from relay.cli.settings import Several, checked, read_settings
 from relay.errors import UsageError
 from relay.policy.forward import parse_listen
@@ -64,15 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         await run(config, log, lambda: build(parser.parse_args(argv))[0])
 
     return run_program(PROGRAM, program, log)
-
-
-def default_state_dir() -> Path:
-    """`~/.local/state/relay-server`; for root, and so for a system service, `/var/lib/…`.
-
-    (On Linux; platformdirs knows the other systems' habits, and XDG_STATE_HOME.)
-    """
-    dirs = PlatformDirs(PROGRAM, appauthor=False, use_site_for_root=True)
-    return Path(dirs.user_state_dir)
 
 
 def _parser() -> CommandLine:
@@ -162,7 +151,7 @@ def _add_places(parser: CommandLine) -> None:
         "--state-dir",
         metavar="DIR",
         type=file_path,
-        default=default_state_dir(),
+        default=default_state_dir(PROGRAM),
         help="folder of the host key and authorized_keys (default %(default)s)",
     )
     group.add_argument(

@@ -1,28 +1,34 @@
-"""systemd unit files for the three programs: `--print-unit`, with the other flags as they are."""
+"""systemd unit files for the three programs: `--print-unit`, with the other flags on the line.
+
+What is printed starts: flags that name files come back with full paths, private files are handed
+over as credentials, state has its folder in /var/lib; what cannot start is not printed, and the
+error says what to do.
+"""
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Sequence
+import argparse
+import asyncio
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from relay.agent.config import AgentConfig
+from relay.cli import ssh_files
+from relay.cli.service import Service, Specified, default_state_dir, quoted
+from relay.connect.config import ConnectConfig
+from relay.errors import FileError, UsageError
+from relay.log import EventLog
+from relay.policy.forward import format_address
+from relay.server.config import ServerConfig
+from relay.ssh.config import DEFAULT_PORT, ClientConfig
+
 PRINT_UNIT: Final = "--print-unit"
 
-EXAMPLES: Final = {
-    "relay-server": ("--state-dir", "%S/relay-server"),
-    "relay-agent": (
-        "-p", "2222", "-i", "%d/key", "-o", "UserKnownHostsFile=%E/relay-agent/known_hosts",
-        "-R", "gpu1:8000:localhost:8000", "relay@b.example",
-    ),
-    "relay-connect": (
-        "-p", "2222", "-i", "%d/key", "-o", "UserKnownHostsFile=%E/relay-connect/known_hosts",
-        "-L", "3000:gpu1:8000", "relay@b.example",
-    ),
-}  # fmt: skip
-"""What stands in the unit where no flags were given; %S, %E and %d are systemd's names for
-/var/lib, /etc and the folder of the credentials."""
+AnyConfig = ServerConfig | AgentConfig | ConnectConfig
 
 DESCRIPTIONS: Final = {
     "relay-server": "SSH relay",
@@ -34,16 +40,12 @@ SERVER: Final = """\
 Type=notify
 WatchdogSec=30
 ExecReload=/bin/kill -HUP $MAINPID
-StateDirectory=relay-server
-StateDirectoryMode=0700
 TimeoutStopSec=30
 LimitNOFILE=65536
 """
 
 CLIENT: Final = """\
 Type=exec
-# The private key, which only root need be able to read; -i %d/key is where the program finds it.
-LoadCredential=key:/etc/{program}/key
 """
 
 UNIT: Final = """\
@@ -61,9 +63,7 @@ RestartSec=1
 # An account of its own that nothing else has, and nothing to reach but the network.
 DynamicUser=yes
 NoNewPrivileges=yes
-CapabilityBoundingSet=
 ProtectSystem=strict
-ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectClock=yes
@@ -85,37 +85,223 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 UMask=0077
 
+# {state}
+{files}
 [Install]
 WantedBy=multi-user.target
 """
 
+Flag = tuple[str, str | None]
+"""A flag and its value; an operand is a flag without a name."""
 
-def unit(program: str, flags: Sequence[str]) -> str:
-    """The unit file that runs `program` with these flags; without flags, with those of an example
-    to be edited."""
-    service = SERVER if program == "relay-server" else CLIENT.format(program=program)
-    words = [_path(program), *(map(_escaped, flags) if flags else EXAMPLES[program])]
-    if program == "relay-server" and flags and not _names_state(flags):
-        words[1:1] = EXAMPLES[program]
+
+def unit(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    arguments: argparse.Namespace,
+    build: Callable[[argparse.Namespace], tuple[AnyConfig, int]],
+    log: EventLog,
+) -> str:
+    """The unit file that runs the program with these flags.
+
+    Args:
+        parser: the program's, of no use afterwards.
+        argv: the flags as they were typed, `arguments` as they were parsed.
+        build: the configuration that they mean, and how verbose the log is.
+
+    Raises:
+        UsageError: a service could not start so.
+    """
+    program = parser.prog
+    config, _ = build(arguments)
+    service = Service(program)
+    path = service.command()
+    flags = _flags(parser, argv)
+    if isinstance(config, ServerConfig):
+        flags = _server(service, flags, config)
+    else:
+        _require_no_file_of_the_user(program, config, arguments, build)
+        flags = _client(service, flags, config, log)
+    words = [path, *(word for flag in flags for word in flag if word)]
+    files = [
+        f"StateDirectory={service.state}",
+        "StateDirectoryMode=0700",
+        f"Environment=HOME=%S/{service.state}",
+        *service.lines,
+    ]
+    files += [
+        "LoadCredential={}:{}".format(name, str(file).replace("%", "%%"))
+        for name, file in service.credentials.items()
+    ]
     return UNIT.format(
         program=program,
         description=DESCRIPTIONS[program],
-        service=service,
-        command=" ".join(words),
+        service=SERVER if isinstance(config, ServerConfig) else CLIENT,
+        command=" ".join(quoted(word).replace("$", "$$") for word in words),
+        state=f"/var/lib/{service.state} is its own; credentials are read by systemd, as root.",
+        files="\n".join(files) + "\n",
     )
 
 
-def _names_state(flags: Sequence[str]) -> bool:
-    return any(flag.startswith(("--state-dir", "--config")) for flag in flags)
+def _flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[Flag]:
+    """What was typed, one by one. The parser is of no use afterwards."""
+    actions = [one for one in parser._actions if one.dest not in ("habit", "print_unit")]
+    for action in actions:
+        # The values as they were typed, and nothing that was not.
+        action.type = action.default = None
+    parsed = vars(parser.parse_args(argv))
+    flags: list[Flag] = []
+    for action in actions:
+        values = parsed.get(action.dest)
+        name = action.option_strings[-1] if action.option_strings else ""
+        if values is None:
+            continue
+        if isinstance(values, int) and not isinstance(values, bool):  # -v, counted.
+            flags += [(name, None)] * values
+        elif action.nargs == 0:
+            if values == action.const:  # -4 and -6 set the same.
+                flags.append((name, None))
+        else:
+            flags += [(name, one) for one in ([values] if isinstance(values, str) else values)]
+    return flags
 
 
-def _path(program: str) -> str:
-    """The installed program; systemd wants its full path."""
-    found = shutil.which(program) or str(Path(sys.prefix) / "bin" / program)
-    return _escaped(str(Path(found).absolute()))
+def _server(service: Service, flags: list[Flag], config: ServerConfig) -> list[Flag]:
+    service.keeps_state(config.state_dir, default_state_dir(service.program))
+    service.listens(port for _, port in config.listen)
+    result: list[Flag] = []
+    for name, value in flags:
+        if name == "--config":
+            assert value is not None
+            result.append((name, str(service.reads(Path(os.path.expanduser(value))))))
+        elif name not in ("--state-dir", "--host-key", "--host-certificate", "--authorized-keys"):
+            result.append((name, value))
+    # They may stand in the file of --config as well; flags win.
+    result += [("--host-key", service.hand_over(path)) for path in config.host_keys]
+    result += [("--host-certificate", service.hand_over(path)) for path in config.host_certificates]
+    if config.authorized_keys is not None:
+        result.append(("--authorized-keys", str(service.reads(config.authorized_keys))))
+    return result
 
 
-def _escaped(word: str) -> str:
-    """One word of ExecStart= (systemd.service(5), COMMAND LINES; specifiers doubled)."""
-    word = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
-    return f'"{word}"' if not word or any(c in word for c in " \t'\";#") else word
+FILES_OF_OPTIONS: Final = re.compile(
+    r"(identityfile2?|certificatefile|userknownhostsfile)\b", re.IGNORECASE
+)
+"""What is told in another way."""
+
+
+def _require_no_file_of_the_user(
+    program: str,
+    config: AnyConfig,
+    arguments: argparse.Namespace,
+    build: Callable[[argparse.Namespace], tuple[AnyConfig, int]],
+) -> None:
+    if arguments.config_file is not None:
+        return
+    system = Path(ssh_files.SYSTEM_FOLDER, "ssh_config")
+    without = argparse.Namespace(**vars(arguments))
+    without.config_file = str(system) if system.exists() else "none"
+    try:
+        same = build(without)[0] == config
+    except UsageError:
+        same = False
+    if not same:
+        raise UsageError(
+            f"--print-unit: ~/.ssh/config has a say in this, and a service does not see it: "
+            f"bring those lines into /etc/{program}/ssh_config, and add -F with that file"
+        )
+
+
+def _client(
+    service: Service, flags: list[Flag], config: AgentConfig | ConnectConfig, log: EventLog
+) -> list[Flag]:
+    client = config.client
+    if client.proxy_jump or client.proxy_command:
+        raise UsageError(
+            "--print-unit: the keys and the known_hosts of a jump host, or of a ProxyCommand, have "
+            "no place in such a unit: print it without, and add them to what is printed"
+        )
+    if isinstance(config, AgentConfig):
+        if config.endpoint is not None:
+            default = default_state_dir(service.program)
+            service.keeps_state(config.endpoint.state_dir, default)
+        service.listens(())
+    else:
+        if config.stdio_forward is not None:
+            raise UsageError("--print-unit: a service has no standard input for -W: give -L")
+        forwards = config.local_forwards + config.dynamic_forwards
+        service.listens(one.port for one in forwards if not one.listen_path)
+        service.makes_sockets(one.listen_path for one in forwards)
+    result: list[Flag] = []
+    operands: list[Flag] = []
+    for name, value in flags:
+        if name == "-F" and value is not None and value.lower() != "none":
+            result.append((name, str(service.reads(Path(os.path.expanduser(value))))))
+        elif name == "" and value is not None:
+            operands.append((name, value))
+        elif name not in ("-i", "--state-dir") and not (
+            name == "-o" and FILES_OF_OPTIONS.match(value or "")
+        ):
+            result.append((name, value))
+    keys = _identities(service, flags, client, log)
+    if not any(name == "-l" or "@" in (value or "") for name, value in (*flags, *operands)):
+        keys.append(("-l", client.user))  # A service's own name is that of its account.
+    return [*keys, *_known_hosts(service, client, log), *result, *operands]
+
+
+def _identities(
+    service: Service, flags: list[Flag], client: ClientConfig, log: EventLog
+) -> list[Flag]:
+    """The keys to log in with, and what lies beside each."""
+    from relay.ssh.identities import load_identities  # Imported late: it takes its time.
+
+    # -i %d/key means a credential already, which by custom is a file in /etc.
+    already = {
+        Path.home() / value[3:]: Path("/etc", service.program, value[3:])
+        for name, value in flags
+        if name == "-i" and value is not None and value.startswith("%d/")
+    }
+    files = [already.get(path, path) for path in client.identity_files]
+    optional = client.optional_identity_files
+    files = [path for path in files if path not in optional or path.is_file()]
+    if not files:
+        raise UsageError("--print-unit: a service does not see ~/.ssh: give -i FILE")
+    result: list[Flag] = []
+    for path in files:
+        result.append(("-i", service.hand_over(path)))
+        certificate = path.with_name(f"{path.name}-cert.pub")
+        if certificate.exists():
+            service.hand_over(certificate)
+    result += [
+        ("-o", Specified(f"CertificateFile={service.hand_over(path)}"))
+        for path in client.certificate_files
+    ]
+    needed = replace(
+        client, identity_files=tuple(files), optional_identity_files=frozenset(), identity_agent=""
+    )
+    try:
+        asyncio.run(load_identities(needed, log)).close()
+    except FileError as error:
+        raise UsageError(f"--print-unit: {error}") from None
+    return result
+
+
+def _known_hosts(service: Service, client: ClientConfig, log: EventLog) -> list[Flag]:
+    """The files that tell which host key is the server's. A new key can be added to one only that
+    is in the state folder."""
+    from relay.ssh.known_hosts import KnownHosts
+
+    known = KnownHosts.load(client, log)
+    alias = client.host_key_alias
+    keys = known.lookup(*((alias, DEFAULT_PORT) if alias else (client.host, client.port)))
+    where = format_address(client.host, client.port)
+    learns = client.strict_host_key_checking in ("accept-new", "no")
+    if not (learns or keys.keys or keys.authorities):
+        raise UsageError(
+            f"--print-unit: the host key of {where} is not known in {known.file_for_new_keys}: "
+            "connect once without --print-unit, or add -o StrictHostKeyChecking=accept-new"
+        )
+    files = client.user_known_hosts_files or (known.file_for_new_keys,)
+    words: list[str] = ["~/.ssh/known_hosts"] if learns else []
+    words += [service.hand_over(path) for path in files if path.is_file()]
+    return [("-o", Specified(f"UserKnownHostsFile={' '.join(words) or 'none'}"))]

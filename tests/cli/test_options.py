@@ -16,6 +16,7 @@ import pytest
 import relay
 from relay.agent.config import AgentConfig
 from relay.cli import agent, connect, server, ssh_files
+from relay.cli.service import default_state_dir
 from relay.connect.config import ConnectConfig
 from relay.log import EventLog
 from relay.policy.forward import Forward
@@ -122,7 +123,7 @@ def test_defaults(started: Started) -> None:
     assert client.rekey_limit == 0
     assert client.connect_timeout is None
     b = started.server()
-    assert b == ServerConfig(state_dir=server.default_state_dir())
+    assert b == ServerConfig(state_dir=default_state_dir("relay-server"))
 
 
 @pytest.mark.parametrize(
@@ -399,7 +400,10 @@ def test_the_state_folder(
     for module in ("platformdirs.unix", "platformdirs._xdg"):
         monkeypatch.setattr(f"{module}.geteuid", lambda: uid, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert server.default_state_dir() == Path(path.format(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert default_state_dir("relay-server") == Path(path.format(tmp_path))
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
+    assert default_state_dir("relay-server") == Path("/var/lib/one")
 
 
 def test_busy_poll(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
