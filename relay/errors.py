@@ -69,8 +69,10 @@ class HostKeyRefused(PeerError):
 
 
 class Replaced(PeerError):
-    """Another program with the same key has taken over what this one held. To come back at once
-    would be to take it away again, and so on for ever."""
+    """Another program with the same key has taken over what this one held, and did not answer for.
+    To come back takes nothing away from it: that depends on which of the two is the younger."""
+
+    passing: ClassVar[bool] = True
 
 
 class LegLost(PeerError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
@@ -14,7 +17,7 @@ from relay.agent.dynamic import SocksExit
 from relay.agent.session import SessionEndpoint
 from relay.errors import LegLost, Refused, UsageError
 from relay.log import EventLog
-from relay.policy.backoff import SLOW, Backoff
+from relay.policy.backoff import HELD, HURRIED, SLOW, Backoff
 from relay.policy.forward import Forward, format_address
 from relay.policy.grants import Permit
 from relay.ssh.client import ClientLeg, connect, explain
@@ -23,7 +26,8 @@ from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
 from relay.ssh.stream import Flusher
 from relay.ssh.supervise import Supervisor
-from relay.wire.numbers import OpenFailure
+from relay.wire.messages import agent_started
+from relay.wire.numbers import AGENT_STARTED, OpenFailure
 
 Dial = Callable[[], Awaitable[socket.socket]]
 Ask = Callable[[], Awaitable[None]]
@@ -62,61 +66,123 @@ class Publisher:
         # What has been said to be published, and for a port that B picked, which one it was.
         self.said: set[str] = set()
         self.picked: dict[Forward, int] = {}
+        # By what B tells an older program from a younger one, over all legs.
+        self._started = anyio.current_time()
+        self._name = os.urandom(16)
 
     async def attempt(self, up: Callable[[], None]) -> None:
         """Publish over a new leg until it is lost. Raises `RelayError`."""
         client = self._config.client
         leg = await connect(client, self._log)
         try:
+            if leg.to_a_relay:
+                age = round(1000 * (anyio.current_time() - self._started))
+                leg.tell(AGENT_STARTED, agent_started(age, self._name))
             agent = Agent(leg, self._endpoint, self, self._config.permit_remote_open, self._log)
-            asked: list[Ask] = [partial(agent.publish, f) for f in self._config.remote_forwards]
+            wishes = [
+                Wish(partial(agent.publish, forward), partial(self._requested, forward))
+                for forward in self._config.remote_forwards
+            ]
             if self._endpoint is not None:
-                asked.insert(0, partial(agent.publish_endpoint, self._endpoint))
-            refused = [ask for ask in asked if not await self._granted(ask)]
+                end = self._endpoint.config
+                ask = partial(agent.publish_endpoint, self._endpoint)
+                wishes.insert(0, Wish(ask, lambda: (end.name, end.port)))
+            leg.ask_again = partial(_hurry, wishes)
+            leg.service_taken = partial(self._taken, leg, wishes)
+            for wish in wishes:
+                await self._ask(wish)
             up()
             async with anyio.create_task_group() as tasks:
                 if not self._config.once:
-                    for ask in refused:
-                        tasks.start_soon(self._ask_again, ask)
+                    for wish in wishes:
+                        tasks.start_soon(wish.keep)
                 await leg.down.wait()
                 tasks.cancel_scope.cancel()
             raise explain(leg.error or ConnectionError("connection closed"), client)
         finally:
             leg.close()
 
-    async def _granted(self, ask: Ask) -> bool:
+    def _requested(self, forward: Forward) -> tuple[str, int]:
+        """The address and port as B knows them."""
+        return requested_address(forward), self.picked.get(forward, forward.port)
+
+    async def _ask(self, wish: Wish) -> None:
+        """For the first time over a leg."""
         try:
-            await ask()
+            await wish.ask()
         except Refused as error:
             if self._config.once and self._config.exit_on_forward_failure:
                 raise
-            again = "" if self._config.once else "; it will be asked for again"
-            self._log.error("not published", "{reason}", reason=f"{error}{again}")
-            return False
-        return True
+            self._not_published(str(error))
+            wish.missing.set()
 
-    async def _ask_again(self, ask: Ask) -> None:
-        """Ask until B grants it, soon at first: who holds it may be on its way out. The leg and
-        what else is published on it stay as they are.
+    def _taken(self, leg: ClientLeg, wishes: list[Wish], host: str, port: int) -> None:
+        """B gave a service to another program with our key."""
+        for wish in wishes:
+            if wish.service() == (host, port) and not wish.missing.is_set():
+                where = format_address(host or "*", port)
+                text = f"{where}: a program with the same key that was started later has it now"
+                if self._config.once and self._config.exit_on_forward_failure:
+                    leg.fail(Refused(text))
+                    return
+                self._not_published(text)
+                wish.missing.set()
 
-        B's answer does not tell what it would always refuse from what it would grant later.
-        """
-        backoff = Backoff(random.random, longest=SLOW)
-        while True:
-            await anyio.sleep(backoff.next())
-            try:
-                await ask()
-            except Refused:
-                continue
-            except LegLost:
-                pass  # All are asked for again on the next.
-            return
+    def _not_published(self, reason: str) -> None:
+        again = "" if self._config.once else "; it will be asked for again"
+        self._log.error("not published", "{reason}", reason=f"{reason}{again}")
 
     def published(self, service: str, target: str) -> None:
         """Say what is news: not that all is again as it was before a leg was lost."""
         level = self._log.debug if service in self.said else self._log.info
         self.said.add(service)
         level("published", "{service} -> {target} published", service=service, target=target)
+
+
+@dataclass(eq=False)
+class Wish:
+    """One thing that is to be published over one leg."""
+
+    ask: Ask
+    service: Callable[[], tuple[str, int]]
+    """Its address and port, as B knows them."""
+    missing: anyio.Event = field(default_factory=anyio.Event)
+    """B has refused it, or given it away."""
+    hurried: anyio.Event = field(default_factory=anyio.Event)
+    """B says that it may be granted now."""
+
+    async def keep(self) -> None:
+        """Ask whenever it is missing until B grants it: soon at first, since who holds it may be on
+        its way out. The leg and what else is published on it stay as they are.
+
+        B's answer does not tell what it would always refuse from what it would grant later.
+        """
+        backoff = Backoff(random.random, longest=SLOW)
+        asked_at = -math.inf
+        while True:
+            granted_at = anyio.current_time()
+            await self.missing.wait()
+            if anyio.current_time() - granted_at >= HELD:
+                backoff.reset()
+            while self.missing.is_set():
+                with anyio.move_on_after(backoff.next()):
+                    await self.hurried.wait()
+                    # B may say so without end.
+                    await anyio.sleep_until(asked_at + HURRIED)
+                asked_at = anyio.current_time()
+                # Before B is asked: it may say either right behind its answer.
+                self.hurried, self.missing = anyio.Event(), anyio.Event()
+                try:
+                    await self.ask()
+                except Refused:
+                    self.missing.set()
+                except LegLost:
+                    return  # All are asked for again on the next.
+
+
+def _hurry(wishes: list[Wish]) -> None:
+    for wish in wishes:
+        wish.hurried.set()
 
 
 class Agent:
@@ -147,7 +213,7 @@ class Agent:
         if port is None:
             raise Refused(
                 f"{format_address(forward.bind or 'localhost', forward.port)}: refused by the "
-                "server: it is held by another key, or this key may not publish it"
+                "server: it is held by another program, or this key may not publish it"
             )
         self._publisher.published(format_address(forward.bind or bind or "*", port), forward.target)
 
@@ -183,7 +249,7 @@ class Agent:
         port = endpoint.config.port
         if await self._leg.publish(name, port) is None:
             raise Refused(
-                f"{name}:{port}: refused by the server: it is held by another key, or this "
+                f"{name}:{port}: refused by the server: it is held by another program, or this "
                 "key may not publish it"
             )
         self._publisher.published(format_address(name, port), "sessions end to end,")

@@ -157,7 +157,7 @@ class SessionEndpoint:
         endpoint.serve(lambda: dial_service(host, port))
         return endpoint
 
-    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+    async def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """`tcpip-forward`: the other way round, only if it was switched on."""
         gateway_ports: GatewayPorts = "no"
         permitted = leg.entry is not None and leg.entry.grant.may_publish(bind, port)

@@ -36,6 +36,9 @@ SLOW: Final = 300.0
 """Seconds between tries after a refusal that only a person can undo, by editing a file somewhere:
 often enough for whoever has just done so, and no noise in B's log until then."""
 
+HURRIED: Final = 1.0
+"""Seconds that must lie between two tries when the other side says that it is worth trying now."""
+
 SAID_AGAIN: Final = 60.0
 """Seconds after which a reason that has not changed is said a second time; twice as many for each
 further time, up to `SAID_RARELY`."""

@@ -35,7 +35,8 @@ NOT_PUBLISHED: Final = "no such service is published"
 (CHANNEL_OPEN_FAILURE has one code for that and for a service that refuses: RFC 4254 §5.1.)"""
 
 Holder = TypeVar("Holder")
-_Key = tuple[str, int]
+ServiceKey = tuple[str, int]
+"""What tells services apart: `service_key`."""
 
 
 class ServiceError(LocalError):
@@ -72,7 +73,7 @@ class Registry(Generic[Holder]):
 
     def __init__(self) -> None:
         # More than one service at a key: all are shared, each by another holder. Never none.
-        self._services: dict[_Key, list[Service[Holder]]] = {}
+        self._services: dict[ServiceKey, list[Service[Holder]]] = {}
         # The same by the id() of their holder, which may equal another: what is asked when one of
         # ten thousand legs comes or goes must not go through all of them. Never an empty one.
         self._by_holder: dict[int, dict[Service[Holder], None]] = {}
@@ -108,14 +109,14 @@ class Registry(Generic[Holder]):
             if not (shared and held.shared) or held.holder is holder:
                 raise ServiceHeld(held)
         service = Service(bind, port, holder, named, shared)
-        self._services.setdefault(_key(bind, port), []).append(service)
+        self._services.setdefault(service_key(bind, port), []).append(service)
         self._by_holder.setdefault(id(holder), {})[service] = None
         self._count += 1
         return service
 
     def withdraw(self, service: Service[Holder]) -> None:
         """Remove a service; no effect if it is gone, even if another has taken its place."""
-        key = _key(service.bind, service.port)
+        key = service_key(service.bind, service.port)
         services = self._services.get(key, [])
         if service not in services:
             return
@@ -142,7 +143,7 @@ class Registry(Generic[Holder]):
     def all_at(self, bind: str, port: int) -> tuple[Service[Holder], ...]:
         """The services that a `tcpip-forward` or `cancel-tcpip-forward` for this would mean: more
         than one if they are shared."""
-        return tuple(self._services.get(_key(bind, port), ()))
+        return tuple(self._services.get(service_key(bind, port), ()))
 
     def at(self, bind: str, port: int) -> Service[Holder] | None:
         """The first of them."""
@@ -192,12 +193,12 @@ def validate_name(name: str) -> None:
         raise ServiceError(f"{shown} has an empty part")
 
 
-def _key(bind: str, port: int) -> _Key:
-    """Port services are told apart by port alone.
+def service_key(bind: str, port: int) -> ServiceKey:
+    """What two requests for the same service have in common.
 
-    `localhost`, `127.0.0.1`, `::1` and `*` may or may not meet in one socket, as GatewayPorts and
-    the system's settings have it; a client that opens `localhost:2000` must not reach one agent
-    or another by such chances.
+    Port services are told apart by port alone. `localhost`, `127.0.0.1`, `::1` and `*` may or may
+    not meet in one socket, as GatewayPorts and the system's settings have it; a client that opens
+    `localhost:2000` must not reach one agent or another by such chances.
     """
     bind = unmarked(bind)
     return ("", port) if is_address(bind) else (bind.lower(), port)

@@ -52,6 +52,7 @@ class Relay:
             self.log.info("configuration unchanged", "configuration read again: nothing changed")
         self._apply(replace(config, **{name: getattr(self.config, name) for name in FIXED}))
         self.key_file.keys()
+        self.services.ask_again()
 
     def _apply(self, config: ServerConfig) -> None:
         self.config = config
@@ -121,7 +122,7 @@ class Relay:
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, and with it what it published."""
-        self.services.withdraw_all(leg, "its leg is down")
+        self.services.leg_down(leg)
         self.legs.down(leg, error)
         if self._drained is not None and not self.legs:
             self._drained.set()
@@ -132,9 +133,9 @@ class Relay:
 
     # -- what a client asks for
 
-    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+    async def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """C's `tcpip-forward`."""
-        return self.services.publish(leg, bind, port)
+        return await self.services.publish(leg, bind, port)
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         """C's `cancel-tcpip-forward`."""

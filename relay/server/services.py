@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -19,13 +20,15 @@ from relay.policy.services import (
     is_address,
     unmarked,
 )
+from relay.policy.takeover import ANSWER_WITHIN, Verdict, judge
+from relay.policy.waiting import WaitingList
 from relay.server.config import ServerConfig
 from relay.server.splices import SplicedStream
 from relay.ssh.handler import OpenRefused
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
-from relay.wire.messages import tcpip_fields
-from relay.wire.numbers import OpenFailure
+from relay.wire.messages import forward_fields, tcpip_fields
+from relay.wire.numbers import ASK_AGAIN, SERVICE_TAKEN, OpenFailure
 
 GOODBYE: Final = "the relay is stopping"
 
@@ -45,6 +48,9 @@ class Services:
         self._registry: Registry[ServerLeg] = Registry()
         self._listeners: dict[Service[ServerLeg], Listener] = {}
         self._open_streams: Counter[Service[ServerLeg]] = Counter()
+        # Agents of ours that were refused something; and who is being asked whether it is there.
+        self._waiting: WaitingList[ServerLeg] = WaitingList()
+        self._asked: set[ServerLeg] = set()
         # How many services each key has published; never 0.
         self._count_of: Counter[bytes] = Counter()
 
@@ -71,24 +77,34 @@ class Services:
 
     # -- publishing
 
-    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+    async def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """C's `tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
-        if not leg.alive:
-            return None  # It vanished while its request waited: nobody would withdraw this.
-        wanted = format_address(bind, port)
-        reason = self._forbids(leg, bind, port)
-        if reason:
-            self._refuse_service(leg, wanted, reason)
-            return None
-        self._take_over(leg, bind, port)
+        # Each turn either decides or has one holder less.
+        while leg.alive:  # Else it vanished while its request waited: nobody would withdraw this.
+            reason = self._forbids(leg, bind, port)
+            if reason:
+                self._refuse_service(leg, bind, port, reason)
+                return None
+            held = self._take_over(leg, bind, port)
+            if held is None:
+                return self._publish(leg, bind, port)
+            if await held.holder.answers(ANSWER_WITHIN):
+                younger = f"{held} is held by {held.holder}, a younger program with this key"
+                self._refuse_service(leg, bind, port, younger)
+                return None
+            self._replace(held.holder)
+        return None
+
+    def _publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         if self._count_of[leg.identity] >= self.config.limits.services_per_key:
             self._hit("services-per-key")
             return None
         try:
             service = self._enter(leg, bind, port)
         except (ServiceError, AddressError) as error:
-            self._refuse_service(leg, wanted, str(error))
+            self._refuse_service(leg, bind, port, str(error))
             return None
+        self._waiting.remove(leg, bind, port)
         self.log.info(
             "service published", "{service} published by {leg}",
             service=str(service), leg=str(leg),
@@ -131,30 +147,73 @@ class Services:
         self._count_of[leg.identity] += 1
         return service
 
-    def _take_over(self, leg: ServerLeg, bind: str, port: int) -> None:
-        """The same key comes back for what an older leg of its own holds: that leg is dead,
-        though B may not have noticed, and must not keep its owner out."""
+    def _take_over(self, leg: ServerLeg, bind: str, port: int) -> Service[ServerLeg] | None:
+        """Let this leg have what another one of its key holds, by the rules of `takeover`. Returns
+        a service whose holder must be asked first."""
         for held in self._registry.all_at(bind, port):
             older = held.holder
             if older is leg or older.identity != leg.identity:
                 continue
+            verdict = judge(leg.program, older.program)
+            if verdict is Verdict.WAITS and older.alive:
+                return held
             self.log.info(
                 "leg replaced", "{service}: {leg} takes over from {older}",
                 service=str(held), leg=str(leg), older=str(older),
             )  # fmt: skip
-            self.withdraw_all(older, "taken over")
-            older.fail(Replaced("taken over by a newer connection with the same key"))
+            if verdict is Verdict.RETURNS:
+                self._replace(older)
+                continue
+            self._registry.withdraw(held)
+            self._close(held, "taken over")
+            if older.is_ours:
+                older.tell(SERVICE_TAKEN, forward_fields(held.bind, held.port))
+                self._waiting.add(older, bind, port, self.config.limits.services_per_key)
+            if older.alive and older not in self._asked:
+                self._asked.add(older)
+                older.create_task(self._replace_if_silent(older))
+        return None
+
+    async def _replace_if_silent(self, older: ServerLeg) -> None:
+        try:
+            if not await older.answers(ANSWER_WITHIN):
+                self._replace(older)
+        finally:
+            self._asked.discard(older)
+
+    def _replace(self, older: ServerLeg) -> None:
+        """Close a leg that is dead, though B has not noticed: it must not keep its owner out."""
+        self.withdraw_all(older, "taken over")
+        older.fail(Replaced("taken over by a newer connection with the same key"))
+
+    def ask_again(self) -> None:
+        """What was refused may be granted now: tell those who know what to do about it."""
+        for leg in self._waiting.everybody():
+            leg.tell(ASK_AGAIN)
+
+    def _tell_waiting(self, bind: str, port: int) -> None:
+        """This service was given up. Is it free, now that all is done that came with that?"""
+        if not self._registry.all_at(bind, port):
+            for leg in self._waiting.waiting_for(bind, port):
+                leg.tell(ASK_AGAIN)
+
+    def leg_down(self, leg: ServerLeg) -> None:
+        """It is gone, and with it what it published."""
+        self._waiting.forget(leg)
+        self.withdraw_all(leg, "its leg is down")
 
     def withdraw_all(self, leg: ServerLeg, reason: str) -> None:
         """Everything of this leg. Streams that are open go on."""
         for service in self._registry.withdraw_all(leg):
             self._close(service, reason)
 
-    def _refuse_service(self, leg: ServerLeg, wanted: str, reason: str) -> None:
+    def _refuse_service(self, leg: ServerLeg, bind: str, port: int, reason: str) -> None:
+        if leg.is_ours:
+            self._waiting.add(leg, bind, port, self.config.limits.services_per_key)
         if leg.may_tell():
             self.log.warning(
                 "service refused", "{service} refused to {leg}: {reason}",
-                service=wanted, leg=str(leg), reason=reason,
+                service=format_address(bind, port), leg=str(leg), reason=reason,
             )  # fmt: skip
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
@@ -175,6 +234,9 @@ class Services:
         listener = self._listeners.pop(service, None)
         if listener is not None:
             listener.close()
+        bind, port = service.bind, service.port
+        if self._waiting.waiting_for(bind, port) and not self.draining:
+            asyncio.get_running_loop().call_soon(self._tell_waiting, bind, port)
         self.log.info(
             "service withdrawn", "{service} withdrawn: {reason}",
             service=str(service), reason=reason,

@@ -33,9 +33,14 @@ from relay.ssh.known_hosts import HostKeyVerifier, KnownHosts
 from relay.ssh.leg import Leg
 from relay.ssh.nested import NestedStream
 from relay.ssh.proxy import ProxyCommand
-from relay.wire.encoding import string, uint32
-from relay.wire.messages import parse_port, tcpip_fields
-from relay.wire.numbers import DISCONNECT_REPLACED, OpenFailure
+from relay.wire.messages import forward_fields, parse_forward, parse_port, tcpip_fields
+from relay.wire.numbers import (
+    ASK_AGAIN,
+    DISCONNECT_REPLACED,
+    RELAY_VERSION,
+    SERVICE_TAKEN,
+    OpenFailure,
+)
 
 HERE = "127.0.0.1"
 """Where a stream through a jump host is said to come from, as ssh says it."""
@@ -66,6 +71,10 @@ class ClientLeg(Leg, FastClientConnection):
         self.error: Exception | None = None
         # Why the host key was not accepted, if it was not.
         self.refusal: RelayError | None = None
+        # Called when B says that what it refused is worth asking for again, and when it gives a
+        # service of ours (its address and port as we asked for it) to another program.
+        self.ask_again: Callable[[], object] = lambda: None
+        self.service_taken: Callable[[str, int], object] = lambda host, port: None
         # Called as soon as B has shown its host key.
         self.host_key_shown: Callable[[], None] = lambda: None
         # The command that the leg runs over, if it does.
@@ -118,6 +127,17 @@ class ClientLeg(Leg, FastClientConnection):
             )
         return self.stream_handler(host, port, origin_host, origin_port)
 
+    @property
+    def to_a_relay(self) -> bool:
+        """Is the other side a relay-server, which knows requests of our own?"""
+        return bool(self.get_extra_info("server_version", "") == RELAY_VERSION)
+
+    def told(self, name: bytes, fields: bytes) -> None:
+        if name == ASK_AGAIN:
+            self.ask_again()
+        elif name == SERVICE_TAKEN:
+            self.service_taken(*parse_forward(fields))
+
     async def publish(
         self, host: str, port: int, granted: Callable[[int], object] = lambda port: None
     ) -> int | None:
@@ -138,7 +158,7 @@ class ClientLeg(Leg, FastClientConnection):
             if not done.done():  # Nobody waits any more.
                 done.set_result(found)
 
-        self.ask(b"tcpip-forward", string(host) + uint32(port), answered)
+        self.ask(b"tcpip-forward", forward_fields(host, port), answered)
         found = await done
         if not self.alive:
             raise LegLost("the connection was lost")

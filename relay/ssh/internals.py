@@ -57,6 +57,7 @@ from relay.wire.numbers import (
     MSG_SERVICE_REQUEST,
     MSG_USERAUTH_BANNER,
     MSG_USERAUTH_LAST,
+    PRIVATE,
 )
 from relay.wire.packet import BLOCK_SIZE, LENGTH_SIZE, OVERHEAD, TAG_SIZE, frame
 
@@ -514,6 +515,12 @@ class FastConnection(SSHConnection):
     def _global_request_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         if len(self._global_request_queue) >= MAX_GLOBAL_REQUESTS:
             raise asyncssh.ProtocolError("Too many global requests at once")
+        peek = SSHPacket(packet.get_full_payload())
+        peek.get_byte()
+        name, want_reply = peek.get_string(), peek.get_boolean()
+        if name.endswith(PRIVATE) and not want_reply:
+            self.told(name, _rest(peek))
+            return
         SSHConnection._process_global_request(self, pkttype, pktid, packet)
 
     _packet_handlers = {  # noqa: RUF012  # asyncssh's own, with two of ours
@@ -533,7 +540,11 @@ class FastConnection(SSHConnection):
         self._global_request_waiters.append(cast(Any, Answer(answered)))
         self._send_global_request(name, fields, want_reply=True)
 
-    def tell(self, name: bytes, fields: bytes) -> None:
+    def told(self, name: bytes, fields: bytes) -> None:
+        """The peer sent a request of our own (`numbers.PRIVATE`) that wants no answer. One that is
+        not known is passed over."""
+
+    def tell(self, name: bytes, fields: bytes = b"") -> None:
         """A global request that wants no answer."""
         self._send_global_request(name, fields)
 

@@ -6,12 +6,15 @@ of requests is the `Host`'s business.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+import anyio
 import asyncssh
 
+from relay.errors import ProtocolViolation
 from relay.log import EventLog
 from relay.policy.authorized_keys import Entry, Refusal, fingerprint
 from relay.policy.forward import format_address
@@ -24,10 +27,13 @@ from relay.policy.limits import (
     Limits,
 )
 from relay.policy.patterns import parse_ip
+from relay.policy.takeover import MAX_NAME_BYTES, Program
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
+from relay.wire import messages
+from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION
 
 TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
 
@@ -47,7 +53,7 @@ class Host(Protocol):
     def stranger_line(self, leg: ServerLeg) -> bool:
         """May there be a line about a client that has not logged in?"""
 
-    def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
+    async def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """`tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
@@ -74,6 +80,8 @@ class ServerLeg(Leg, FastServerConnection):
         self.address = ""
         self.peer = "?"
         self.logged_in = False
+        # Who is behind it; one that does not say when it started did so now.
+        self.program = Program(self.loop.time())
         # Requests to log in that were refused. The first is nearly always the method "none", by
         # which a client asks what methods there are.
         self.failed_tries = 0
@@ -159,6 +167,34 @@ class ServerLeg(Leg, FastServerConnection):
             )
         super().send_userauth_failure(partial_success)
 
+    # -- who is behind it
+
+    @property
+    def is_ours(self) -> bool:
+        """Does the client know requests of our own?"""
+        return bool(self.get_extra_info("client_version", "") == RELAY_VERSION)
+
+    def told(self, name: bytes, fields: bytes) -> None:
+        if name == AGENT_STARTED:
+            age, its_name = messages.parse_agent_started(fields)
+            if len(its_name) > MAX_NAME_BYTES:
+                raise ProtocolViolation("a program's name is too long")
+            self.program = Program(self.loop.time() - age / 1000, its_name)
+
+    async def answers(self, seconds: float) -> bool:
+        """Ask the client whether it is there. It is, if it is heard at all within this time: on a
+        link that is busy our question may be late. Whom we do not listen to gets no blame."""
+        answered: asyncio.Future[None] = self.loop.create_future()
+
+        def done(fields: bytes | None) -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        self.ask(b"keepalive@openssh.com", b"", done)
+        with anyio.move_on_after(seconds):
+            await answered
+        return self.alive and (not self.listening or self.silence < seconds)
+
     # -- its limits
 
     def full(self, *, serving: bool = False) -> bool:
@@ -197,7 +233,7 @@ class ServerLeg(Leg, FastServerConnection):
         return self.host.open_stream(self, host, port, origin_host, origin_port)
 
     async def tcpip_forward(self, host: str, port: int) -> int | None:
-        return self.host.publish(self, host, port)
+        return await self.host.publish(self, host, port)
 
     def cancel_tcpip_forward(self, host: str, port: int) -> bool:
         return self.host.withdraw(self, host, port)

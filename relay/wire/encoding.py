@@ -54,6 +54,9 @@ class Reader:
         """RFC 4251 §5: "All non-zero values MUST be interpreted as TRUE"."""
         return self.byte() != 0
 
+    def uint64(self) -> int:
+        return int.from_bytes(self._take(8), "big")
+
     def uint32(self) -> int:
         return int.from_bytes(self._take(4), "big")
 

@@ -63,6 +63,24 @@ def parse_forward(data: bytes) -> tuple[str, int]:
     return fields
 
 
+def agent_started(age: int, name: bytes) -> bytes:
+    """The fields of `AGENT_STARTED`; `age` in milliseconds."""
+    return age.to_bytes(8, "big") + string(name)
+
+
+def parse_agent_started(data: bytes) -> tuple[int, bytes]:
+    """The same fields as they came. Raises `ProtocolViolation`."""
+    reader = Reader(data)
+    fields = reader.uint64(), reader.string()
+    reader.end()
+    return fields
+
+
+def forward_fields(host: str, port: int) -> bytes:
+    """§7.1: what `parse_forward` reads."""
+    return string(host) + uint32(port)
+
+
 def parse_port(data: bytes) -> int:
     """§7.1: the port that was picked, in the answer to a `tcpip-forward` for port 0. Raises
     `ProtocolViolation`."""

@@ -35,6 +35,24 @@ DISCONNECT_REPLACED: Final = 0xFE000001
 """Of the reasons of MSG_DISCONNECT that are for private use (RFC 4250 §4.2.2): a newer leg with
 the same key has taken over what this one published."""
 
+PRIVATE: Final = b"@ssh-relay.alt"
+"""How our own names end (RFC 4250 §4.6.1; RFC 9476 reserves .alt for names like this)."""
+
+AGENT_STARTED: Final = b"agent-started" + PRIVATE
+"""A global request without reply from an agent to B, before its first `tcpip-forward`: how long the
+program has run, in milliseconds (uint64; an age, since two machines' clocks may differ), and a name
+that it made up when it started (string)."""
+
+SERVICE_TAKEN: Final = b"service-taken" + PRIVATE
+"""A global request without reply from B to an agent: another program with the same key has taken
+over this service (its address and port, as in `tcpip-forward`)."""
+
+ASK_AGAIN: Final = b"ask-again" + PRIVATE
+"""A global request without reply from B to an agent: what it was refused may be granted now."""
+
+RELAY_VERSION: Final = "SSH-2.0-relay"
+"""The version line of B, and of those who dial it: these understand the requests above."""
+
 MAX_UINT32: Final = 2**32 - 1
 
 

@@ -22,7 +22,6 @@ from relay.errors import (
     ProtocolViolation,
     Refused,
     RelayError,
-    Replaced,
 )
 from relay.log import EventLog
 from relay.policy.backoff import FIRST, LONGEST, SLOW
@@ -171,7 +170,6 @@ LASTING = [
     NO_KEY,
     HostKeyRefused("the host key of b has changed"),
     RelayError("no cipher in common"),
-    Replaced("another program with the same key has taken over"),
 ]
 
 
