@@ -28,7 +28,7 @@ from relay.ssh.limiter import REPORT_INTERVAL, Limiter
 from relay.ssh.listener import Listener
 from relay.ssh.nested import NestedStream
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
-from relay.wire.numbers import OpenFailure
+from relay.wire.numbers import ENDPOINT_VERSION, OpenFailure
 
 THIS_MACHINE: Final = "127.0.0.1"
 """Where a session comes from, for `from=`: B's word for it is not to be trusted, and an sshd behind
@@ -44,7 +44,7 @@ class SessionEndpoint:
         self.log = log
         self.key_file = KeyFile(config.state_dir / "authorized_keys", log)
         self.key_file.keys()  # Its problems are told now, not at the first session.
-        self._options = server_options([self._host_key()], ())
+        self._options = server_options([self._host_key()], (), version=ENDPOINT_VERSION)
         self._legs: set[ServerLeg] = set()
         self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
         # B's own limits: whoever may open the endpoint's name there is a stranger here.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from enum import Enum
 from typing import Any
 
 import anyio
@@ -31,6 +32,7 @@ from relay.ssh.local import (
 )
 from relay.ssh.stream import Flusher
 from relay.ssh.supervise import Supervisor
+from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION
 
 
 async def run(config: ConnectConfig, log: EventLog) -> None:
@@ -111,19 +113,51 @@ class Carried:
             leg.close()
 
 
+class FarEnd(Enum):
+    """What the last session of a leg ends at, as far as that can be known."""
+
+    RELAY = "a relay"
+    SERVICE_MACHINE = "the machine that serves"
+    UNKNOWN = "an sshd somewhere"
+
+
+def far_end(version: str, before: str) -> FarEnd:
+    """By the version lines of the far end and of the jump host before it ("": there is none).
+
+    An sshd may be the service's machine, or a relay to it as well as ours. Behind a relay of ours
+    it is the former: nothing can be reached there but what its agents publish.
+    """
+    if version == RELAY_VERSION:
+        return FarEnd.RELAY
+    if version == ENDPOINT_VERSION or before == RELAY_VERSION:
+        return FarEnd.SERVICE_MACHINE
+    return FarEnd.UNKNOWN
+
+
 def say_who_can_read(leg: ClientLeg, config: ConnectConfig, log: EventLog) -> None:
-    """Which of the two it is must be plain to see: a session that ends at the service's machine,
-    or one that B opens and seals anew."""
-    if leg.via is not None:
-        key = leg.get_server_host_key()
-        log.info(
-            "end to end", "end to end to {host} ({fingerprint})",
-            # Of one that is reached by a port of B's, the alias is its name.
-            host=config.client.host_key_alias or config.client.host,
-            fingerprint=fingerprint(key) if key else "no key",
-        )  # fmt: skip
-    else:
-        log.info("relayed", "relayed by {host}, which can read it", host=config.client.host)
+    """Where the encryption ends must be plain to see: at the service's machine, or at one that
+    opens what passes and seals it anew."""
+    key = leg.get_server_host_key()
+    names = {
+        # Of one that is reached by a port of B's, the alias is its name.
+        "host": config.client.host_key_alias or config.client.host,
+        "fingerprint": fingerprint(key) if key else "no key",
+    }
+    match far_end(version_of(leg), version_of(leg.via)):
+        case FarEnd.RELAY:
+            log.info("relayed", "relayed by {host}, which can read it", **names)
+        case FarEnd.SERVICE_MACHINE:
+            log.info("end to end", "end to end to {host} ({fingerprint})", **names)
+        case FarEnd.UNKNOWN:
+            text = "encrypted as far as {host} ({fingerprint}), which can read it; that is end to "
+            text += "end if it serves by itself"
+            log.info("encrypted", text, **names)
+
+
+def version_of(leg: ClientLeg | None) -> str:
+    """The other side's version line, which is what it says of itself: whoever has its host key
+    can say anything."""
+    return leg.get_extra_info("server_version", "") if leg is not None else ""
 
 
 def open_forwards(

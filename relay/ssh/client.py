@@ -39,6 +39,7 @@ from relay.wire.numbers import (
     DISCONNECT_REPLACED,
     RELAY_VERSION,
     SERVICE_TAKEN,
+    VERSION_START,
     OpenFailure,
 )
 
@@ -317,7 +318,7 @@ def client_options(
     return asyncssh.SSHClientConnectionOptions(
         **options,
         client_factory=lambda: Owner(verifier),
-        client_version="relay",
+        client_version=RELAY_VERSION.removeprefix(VERSION_START),
         host=config.host,
         port=config.port,
         username=config.user,

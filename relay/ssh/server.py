@@ -33,7 +33,7 @@ from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_opti
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
 from relay.wire import messages
-from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION
+from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START
 
 TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
 
@@ -283,13 +283,14 @@ def server_options(
     login_grace_time: float = LOGIN_GRACE_TIME,
     client_alive_interval: float = CLIENT_ALIVE_INTERVAL,
     client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX,
+    version: str = RELAY_VERSION,
 ) -> asyncssh.SSHServerConnectionOptions:
     """asyncssh's options for serving legs; one object serves any number of them."""
     return asyncssh.SSHServerConnectionOptions(
         **common_options(server=True, ciphers=ciphers),
         server_factory=Owner,
         server_host_keys=list(host_keys),
-        server_version="relay",
+        server_version=version.removeprefix(VERSION_START),
         login_timeout=login_grace_time,
         keepalive_interval=client_alive_interval,
         # sshd_config(5): "Setting a zero ClientAliveCountMax disables connection termination."

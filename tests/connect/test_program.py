@@ -10,6 +10,7 @@ import pytest
 
 from relay.connect import program
 from relay.connect.config import ConnectConfig
+from relay.connect.program import FarEnd, far_end
 from relay.errors import LegLost
 from relay.log import EventLog
 from relay.policy.backoff import Backoff
@@ -17,6 +18,29 @@ from relay.policy.forward import parse_forward
 from relay.ssh.config import ClientConfig
 from tests.programs.process import GUARD
 from tests.programs.traffic import free_port
+
+RELAY = "SSH-2.0-relay"
+ENDPOINT = "SSH-2.0-relay-endpoint"
+OPENSSH = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3"
+
+
+@pytest.mark.parametrize(
+    ("version", "before", "what"),
+    [
+        (RELAY, "", FarEnd.RELAY),
+        (RELAY, RELAY, FarEnd.RELAY),
+        (RELAY, OPENSSH, FarEnd.RELAY),
+        (ENDPOINT, RELAY, FarEnd.SERVICE_MACHINE),
+        (ENDPOINT, OPENSSH, FarEnd.SERVICE_MACHINE),
+        (ENDPOINT, "", FarEnd.SERVICE_MACHINE),
+        (OPENSSH, RELAY, FarEnd.SERVICE_MACHINE),
+        (OPENSSH, OPENSSH, FarEnd.UNKNOWN),
+        (OPENSSH, "", FarEnd.UNKNOWN),
+        ("", "", FarEnd.UNKNOWN),
+    ],
+)
+def test_what_a_session_ends_at(version: str, before: str, what: FarEnd) -> None:
+    assert far_end(version, before) is what
 
 
 def test_a_new_connection_cuts_the_wait_short(

@@ -16,7 +16,8 @@ from asyncssh import OPEN_ADMINISTRATIVELY_PROHIBITED as PROHIBITED
 from asyncssh import OPEN_CONNECT_FAILED as FAILED
 from asyncssh import SSHClientConnection
 
-from tests.programs.chain import Chain, Options, Server, Site, relay_server
+from relay.ssh.known_hosts import host_name
+from tests.programs.chain import Chain, Options, Server, Site, relay_agent, relay_server, sshd
 from tests.programs.process import Process
 from tests.programs.sessions import (
     SESSION_OPENERS,
@@ -112,7 +113,11 @@ def check(chain: Chain) -> None:
 def test_all_mixes_with_openssh(site: Site, a: str, b: str, c: str) -> None:
     chain = start_sessions(site, a=a, b=b, c=c)
     if a == "relay-connect":
-        assert chain.a.said(r"\bend to end to gpu1 \(SHA256:")
+        # With sshds only it could be another relay as well.
+        known = b == "relay-server" or c == "endpoint"
+        where = "end to end to" if known else "encrypted as far as"
+        assert chain.a.said(rf"^{where} gpu1 \(SHA256:")
+        assert chain.a.said("can read it") is not known
     check(chain)
 
 
@@ -282,6 +287,35 @@ def test_what_is_not_end_to_end_says_so(site: Site, sessions: Chain) -> None:
     a.wait_for(r"\brelayed by \S+, which can read it$")
     a.wait_for("ready")
     assert not a.said("end to end")
+
+
+def test_a_relay_behind_a_jump_host_is_no_end(site: Site) -> None:
+    """`-J bastion -p 2222 user@localhost`: the bastion cannot read it, the relay beside it can."""
+    bastion_site = another_site(site, "bastion")
+    bastion = sshd(bastion_site)
+    b = relay_server(site)
+    site.key("client")
+    bastion_site.authorize(site.public("client").read_text())
+    service = site.service()
+    relay_agent(site, b, "gpu1:8000", service.port)
+    bastion_key = (bastion_site.folder / "state" / "ssh_host_ed25519_key.pub").read_text()
+    with site.known_hosts.open("a") as file:
+        file.write(f"{host_name('127.0.0.1', bastion.port)} {bastion_key}")
+        relay_key = (site.folder / "state" / "ssh_host_ed25519_key.pub").read_text()
+        file.write(f"{host_name('localhost', b.port)} {relay_key}")
+    config = site.folder / "ssh_config"
+    config.write_text(
+        f"Host *\n IdentityFile {site.key('client')}\n UserKnownHostsFile {site.known_hosts}\n"
+        f" IdentityAgent none\n GlobalKnownHostsFile /dev/null\n User {site.user}\n"
+    )
+    a = site.ours(
+        "relay-connect", "-F", config, "-J", f"127.0.0.1:{bastion.port}", "-p", str(b.port),
+        "-L", "127.0.0.1:0:gpu1:8000", "localhost",
+    )  # fmt: skip
+    port = int(a.wait_for(r"127\.0\.0\.1:(\d+) -> \S+ ready")[1])
+    assert a.said("^relayed by localhost, which can read it$")
+    assert not a.said("end to end")
+    exchange(dial(port), service.accept(), MIB)
 
 
 @pytest.mark.parametrize("opener", ["relay-connect", "ssh"])
