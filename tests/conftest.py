@@ -72,11 +72,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = [item for item in items if item.get_closest_marker("slow")]
     rest = [item for item in items if not item.get_closest_marker("slow")]
-    size = len(items) // processes
-    dealt = []
+    dealt: list[pytest.Item] = []
     for number in range(processes):
-        hand = slow[number::processes]
-        hand += rest[: max(0, size - len(hand))]
-        del rest[: size - len(hand)]
-        dealt += hand
-    items[:] = dealt + rest
+        end = len(items) * (number + 1) // processes
+        dealt += slow[number::processes]
+        missing = max(0, end - len(dealt))
+        dealt += rest[:missing]
+        del rest[:missing]
+    assert len(dealt) == len(items)
+    items[:] = dealt
