@@ -35,7 +35,8 @@ VERBOSITY_ASYNCSSH: Final = 2
 """`-v -v`: what the SSH library says about itself; once more, its debugging too."""
 
 INTERNAL: Final = "relay.internal"
-"""The logger of faults of ours that end one leg and not the program, with their trace."""
+"""The logger of faults of ours that end one leg and not the program, with their trace; at "debug"
+what a peer made us stumble over."""
 
 # asyncssh logs each connection and each key exchange at "info". Our own events say the same
 # in our words, so its logger is shut off above the highest level there is.
@@ -103,7 +104,7 @@ def configure(program: str, format: LogFormat = "human", verbosity: int = 0) -> 
     theirs = _SILENT
     if verbosity >= VERBOSITY_ASYNCSSH:
         theirs = logging.DEBUG if verbosity > VERBOSITY_ASYNCSSH else logging.INFO
-    loggers = ((f"relay.{program}", ours), (INTERNAL, logging.ERROR), ("asyncssh", theirs))
+    loggers = ((f"relay.{program}", ours), (INTERNAL, ours), ("asyncssh", theirs))
     for name, level in loggers:
         logger = logging.getLogger(name)
         logger.handlers = [handler]

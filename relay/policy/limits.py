@@ -93,6 +93,28 @@ MAX_AUTH_TRIES: Final = 6
 """Failed authentication requests on one connection, as sshd's MaxAuthTries. An ssh-agent with
 more keys than that needs `-i`."""
 
+PACKETS_BEFORE_LOGIN: Final = 300
+"""What one connection may send until it has logged in. With six keys of an ssh-agent, each asked
+about and one signed with, a client needs twenty; one that hides its packets among IGNOREs three
+times as many. An operator who allows more tries allows as many times more packets and bytes."""
+
+BYTES_BEFORE_LOGIN: Final = 64 * KIB
+"""The same in bytes: 6 KiB for a post-quantum key exchange, and 4 KiB for each of a dozen requests
+with a certificate of many principals."""
+
+PACKETS_BEFORE_OUR_LOGIN: Final = 2000
+BYTES_BEFORE_OUR_LOGIN: Final = 1 * MIB
+"""What a server may send until it has let us in. It greets with what its lawyers wrote, as a banner
+or as up to 1,024 lines before its version (asyncssh's bound); all that is thrown away."""
+
+KEXES_AT_ONCE: Final = 16
+KEX_BYTES: Final = 512 * KIB
+KEX_SECONDS: Final = 1.0
+"""Key exchanges that a peer may begin after the login: so many at once, and one more for so many
+bytes in either direction or for so many seconds. An ssh that is told `RekeyLimit 1M` needs one for
+each MiB, one of `RekeyLimit default 1s` one a second, and a person with `~R` fewer. At 1 Gbit/s and
+0.3 ms each that is 7 % of the loop for who does nothing else."""
+
 # -- what B's operator may change: collected in `Limits`
 
 MAX_STARTUPS: Final = (10, 30, 100)

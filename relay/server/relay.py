@@ -12,6 +12,7 @@ from relay.log import EventLog
 from relay.server.config import FIXED, ServerConfig, changes
 from relay.server.legs import Legs
 from relay.server.services import GOODBYE, Services
+from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.limiter import Limiter, hung_up, turn_away
@@ -122,8 +123,10 @@ class Relay:
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, and with it what it published."""
-        self.services.leg_down(leg)
-        self.legs.down(leg, error)
+        with whatever_fails("withdrawing services"):
+            self.services.leg_down(leg)
+        with whatever_fails("forgetting a leg"):
+            self.legs.down(leg, error)
         if self._drained is not None and not self.legs:
             self._drained.set()
 

@@ -17,6 +17,7 @@ from relay.errors import (
     HostKeyRefused,
     LegLost,
     PeerError,
+    ProtocolViolation,
     Refused,
     RelayError,
     Replaced,
@@ -340,6 +341,8 @@ def client_options(
 def explain(error: Exception, config: ClientConfig) -> RelayError:
     """What went wrong with B, in words for the user."""
     where = format_address(config.host, config.port)
+    if isinstance(error, ProtocolViolation):
+        return ProtocolViolation(f"{where}: {error}")
     if isinstance(error, RelayError):
         return error if str(error) else LegLost(f"{where}: connection closed")
     if isinstance(error, asyncssh.PermissionDenied):

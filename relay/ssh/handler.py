@@ -8,6 +8,7 @@ from typing import Any
 from asyncssh.packet import SSHPacket, SSHPacketHandler
 
 from relay.errors import LocalError, ProtocolViolation
+from relay.ssh.faults import whatever_fails
 from relay.wire import numbers
 from relay.wire.packet import DATA_OFFSET, TAIL_ROOM, frame_data
 
@@ -109,7 +110,8 @@ class ChannelHandler(SSHPacketHandler):
         self.failed(code, reason)
 
     def process_connection_close(self, exc: Exception | None) -> None:
-        self.leg_lost()
+        with whatever_fails("ending a channel"):  # The others shall hear of it too.
+            self.leg_lost()
 
     def log_received_packet(self, *args: Any, **kwargs: Any) -> None:
         """Not a line for each packet."""

@@ -17,10 +17,12 @@ rely on, and fails with a clear message when asyncssh changes one.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha512
 from typing import Any, Final, cast
 
@@ -30,14 +32,22 @@ from asyncssh.crypto import Curve25519DH
 from asyncssh.encryption import GCMEncryption as AsyncsshGcmEncryption
 from asyncssh.encryption import _enc_params
 from asyncssh.kex import get_kex_algs, register_kex_alg
-from asyncssh.kex_dh import _KexHybridECDH
+from asyncssh.kex_dh import MSG_KEX_ECDH_INIT, _KexHybridECDH
 from asyncssh.mac import get_mac_algs
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from relay.errors import ProtocolViolation, Replaced
 from relay.log import INTERNAL
-from relay.policy.limits import FED_AT_ONCE
+from relay.policy.handshake import BeforeLogin, KeyExchanges
+from relay.policy.limits import (
+    BYTES_BEFORE_LOGIN,
+    BYTES_BEFORE_OUR_LOGIN,
+    FED_AT_ONCE,
+    PACKETS_BEFORE_LOGIN,
+    PACKETS_BEFORE_OUR_LOGIN,
+)
 from relay.ssh import algorithms
+from relay.ssh.faults import whatever_fails
 from relay.ssh.handler import OpenRefused
 from relay.wire import messages, sntrup
 from relay.wire.channel import MIN_PACKET
@@ -72,6 +82,19 @@ sends at once (RFC 4253 §7.1 lets both); one that waits for ours is offered all
 SLOW_REKEY_BYTES: Final = 2**30
 """RFC 4253 §9: "after each gigabyte of transmitted data", for the ciphers without a reason to
 do otherwise; OpenSSH does so for chacha20 too."""
+
+SIGNER: Final = ThreadPoolExecutor(1, "rsa")
+"""Makes RSA signatures, which take milliseconds and leave the interpreter to others meanwhile. One
+thread: a host key is one for all, and a leg has no more than one exchange under way."""
+
+RSA: Final = b"ssh-rsa"
+
+LONGEST_REASON: Final = 400
+"""Characters of what is told of a connection's end. It may be of the peer's making; a whole list of
+algorithms that have none in common is about as long."""
+
+LONGEST_LINE: Final = 8192
+"""Of those before the first packet. asyncssh refuses longer ones."""
 
 CHANNEL_KINDS: Final = frozenset(
     (
@@ -244,6 +267,13 @@ class FastConnection(SSHConnection):
         # The loop's time at which the peer was last heard.
         self._heard = 0.0
         self._kexinit_timer: asyncio.TimerHandle | None = None
+        # What the peer has sent; None once it (or we) have logged in.
+        self.before_login: BeforeLogin | None = (
+            BeforeLogin(PACKETS_BEFORE_LOGIN, BYTES_BEFORE_LOGIN)
+            if self.is_server()
+            else BeforeLogin(PACKETS_BEFORE_OUR_LOGIN, BYTES_BEFORE_OUR_LOGIN)
+        )
+        self.key_exchanges = KeyExchanges()
 
     # -- what Leg provides
 
@@ -320,26 +350,43 @@ class FastConnection(SSHConnection):
         self._force_close(cast(Exception, error))
 
     def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
-        """asyncssh caught what it does not know: a violation that a handler of ours saw, or a
-        fault of ours, which is logged with its trace and ends this leg only."""
+        """asyncssh caught what it does not know: a violation that a handler of ours saw, what
+        asyncssh itself stumbled over, or a fault of ours, which is logged with its trace and ends
+        this leg only."""
         error = (exc_info or sys.exc_info())[1]
-        if isinstance(error, PacketDecodeError):
-            error = ProtocolViolation(f"a message that cannot be read: {error}")
+        if not isinstance(error, ProtocolViolation) and self._stumbled_over(error):
+            _log.debug("a message that cannot be used", exc_info=error)
+            what = str(error) if isinstance(error, PacketDecodeError) else type(error).__name__
+            error = ProtocolViolation(f"a message that cannot be used: {what}")
         if isinstance(error, ProtocolViolation):
             self.fail(error)
             return
         _log.error("internal error on a leg", exc_info=error)
         super().internal_error(exc_info, error_logger)
 
+    def _stumbled_over(self, error: BaseException | None) -> bool:
+        """Is this the peer's doing? asyncssh lets through whatever its decoders and the library of
+        ciphers raise. Before the login, where all is its code, every error is the peer's: no
+        stranger is worth a trace."""
+        if isinstance(error, PacketDecodeError | UnicodeError):
+            return True
+        changes_keys = not self._kex_complete and isinstance(error, ValueError)
+        return changes_keys or not self._auth_complete
+
     # -- input
 
     def feed(self, data: bytes) -> int:
-        """Hand asyncssh bytes to parse and, if need be, decrypt; returns the packets in them."""
+        """Hand asyncssh bytes to parse and, if need be, decrypt; returns the packets in them, a
+        line or a part of one being one too. Raises `ProtocolViolation`."""
         before = self._recv_seq
+        if self.before_login is not None:
+            self.before_login.came(len(data))
+            if self._recv_handler == self._recv_version:
+                self.before_login.packet()
         self._inpbuf += data
         self._recv_data()
         self._ciphers_changed()
-        return max(0, self._recv_seq - before)  # It may have begun anew (strict key exchange).
+        return max(1, self._recv_seq - before)  # It may have begun anew (strict key exchange).
 
     def feed_opened(self, packet: bytes, opened: bytes) -> None:
         """Hand asyncssh one packet as it came and as it was opened in place."""
@@ -350,16 +397,18 @@ class FastConnection(SSHConnection):
         """How many of the bytes at `start` make one unit for `feed`; 0: more must come first.
 
         A version line, a packet before the first keys, or what there is of a ciphertext whose
-        length only asyncssh can read.
+        length only asyncssh can read. Raises `ProtocolViolation`.
         """
         if self._recv_handler == self._recv_version:
-            newline = bytes(view[start:end]).find(b"\n")
+            newline = bytes(view[start : min(end, start + LONGEST_LINE)]).find(b"\n")
             return newline + 1 if newline >= 0 else end - start
         if self._recv_encryption is not None or self._recv_handler != self._recv_pkthdr:
             return min(end - start, FED_AT_ONCE)
         if end - start < LENGTH_SIZE:
             return 0
         length = int.from_bytes(view[start : start + LENGTH_SIZE], "big")
+        if self.before_login is not None:
+            self.before_login.announced(length)
         # A length out of bounds goes on at once, for asyncssh to refuse.
         size = LENGTH_SIZE + length if length <= self._max_recv_pktlen else end - start
         return size if size <= end - start else 0
@@ -374,9 +423,17 @@ class FastConnection(SSHConnection):
         self, pkttype: int, seq: int, _task: Any = None, is_async: bool = False
     ) -> None:
         super()._finish_recv_packet(pkttype, seq, _task, is_async)
+        if self.before_login is not None:
+            try:
+                self.before_login.packet()
+            except ProtocolViolation as error:
+                self.fail(error)
+        if not self.alive:
+            self._inpbuf = b""  # Nothing behind the end of a connection is looked at.
         if is_async:
             self._ciphers_changed()
-            self.input_resumed()
+            if not self.waits:
+                self.input_resumed()
 
     def _ciphers_changed(self) -> None:
         encryption = self._recv_encryption
@@ -471,6 +528,8 @@ class FastConnection(SSHConnection):
         encryption = self._send_encryption
         self.sealer = encryption.cipher if isinstance(encryption, GcmEncryption) else None
         super()._send_deferred_packets()
+        if self._auth_complete:
+            self.before_login = None
         if self.can_send:
             self.keys_changed()
 
@@ -510,7 +569,18 @@ class FastConnection(SSHConnection):
             peek.get_namelist()
             peek.get_namelist()
             self._offer(tuple(name.decode("ascii", "replace") for name in peek.get_namelist()))
+        elif self._session_id:
+            self._check_key_exchange()
         await SSHConnection._process_kexinit(self, pkttype, pktid, packet)
+
+    def _check_key_exchange(self) -> None:
+        """May the peer change keys now? Raises `ProtocolViolation`."""
+        if not self._auth_complete:
+            raise ProtocolViolation("a second key exchange before the login")
+        if self._next_recv_encryption is not None:
+            raise ProtocolViolation("a key exchange before the last one has ended")
+        if not self._kexinit_sent:  # Else it answers ours.
+            self.key_exchanges.begun(self._keyed_bytes, self._loop.time())
 
     def _global_request_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         if len(self._global_request_queue) >= MAX_GLOBAL_REQUESTS:
@@ -590,12 +660,27 @@ class FastConnection(SSHConnection):
             return
         super()._keepalive_timer_callback()
 
+    # -- its end
+
     def _cleanup(self, exc: Exception | None) -> None:
+        """Whatever fails here is told, and the rest is done all the same: a service that outlives
+        its leg keeps everybody else from its name."""
         if self._kexinit_timer is not None:
             self._kexinit_timer.cancel()
             self._kexinit_timer = None
-        super()._cleanup(exc)
-        self.closed()
+        if isinstance(exc, asyncssh.DisconnectError):
+            exc.reason = exc.reason[:LONGEST_REASON]
+            exc.args = (exc.reason,)
+        # asyncssh leaves its tasks running. Each takes what it raises to `internal_error`.
+        for task in tuple(self._tasks):
+            task.cancel()
+        with whatever_fails("cleaning up"):
+            super()._cleanup(exc)
+        if self._owner is not None:  # It did not come so far.
+            owner, self._owner = self._owner, None
+            owner.connection_lost(exc)
+        with whatever_fails("closing"):
+            self.closed()
 
 
 def _rest(packet: SSHPacket) -> bytes:
@@ -651,6 +736,29 @@ class FastServerConnection(FastConnection, SSHServerConnection):
             asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, f"this relay gives no {what}"
         )
 
+    async def _kexinit_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        await super()._kexinit_received(pkttype, pktid, packet)
+        key = self._server_host_key
+        if self._kex is not None and key is not None and key.key_algorithm == RSA:
+            # asyncssh writes the algorithm that one client chose into what all clients share.
+            self._server_host_key = copy.copy(key)
+            self._kex._packet_handlers = {MSG_KEX_ECDH_INIT: self._ecdh_init_received}
+
+    async def _ecdh_init_received(
+        self, kex: Any, pkttype: int, pktid: int, packet: SSHPacket
+    ) -> None:
+        """asyncssh's `_process_init`, with the signature made outside the loop."""
+        kex._parse_client_key(packet)
+        packet.check_end()
+        key = self._server_host_key
+        assert key is not None
+        secret = kex._compute_server_shared()
+        digest = kex._compute_hash(key.public_data, secret)
+        signature = await self._loop.run_in_executor(SIGNER, key.sign, digest)
+        if self.alive:
+            kex._send_reply(key.public_data, signature)
+            self.send_newkeys(secret, digest)
+
     def _channel_open_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         """asyncssh looks for a method of the kind's name, and finds its own inner ones too."""
         peek = SSHPacket(packet.get_full_payload())
@@ -675,6 +783,7 @@ class FastServerConnection(FastConnection, SSHServerConnection):
     _packet_handlers = {  # noqa: RUF012
         **FastConnection._packet_handlers,
         MSG_CHANNEL_OPEN: _channel_open_received,
+        MSG_KEXINIT: _kexinit_received,
     }
 
     def _process_session_open(self, packet: SSHPacket) -> Opened:

@@ -28,6 +28,7 @@ from relay.policy.limits import (
 )
 from relay.policy.patterns import parse_ip
 from relay.policy.takeover import MAX_NAME_BYTES, Program
+from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
 from relay.ssh.keyfile import KeyFile
@@ -268,7 +269,8 @@ class Owner(asyncssh.SSHServer):
         self._leg.host.leg_up(self._leg)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leg.host.leg_down(self._leg, exc)
+        with whatever_fails("taking leave of a leg"):
+            self._leg.host.leg_down(self._leg, exc)
 
 
 def _within(address: str, network: Any) -> bool:

@@ -10,7 +10,7 @@ stands beside it: whoever could measure the one still has to break the other.
 from __future__ import annotations
 
 import hashlib
-import os
+import secrets
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -58,7 +58,7 @@ def encapsulate(public_key: bytes) -> tuple[bytes, bytes]:
 def short_polynomial() -> list[int]:
     """`WEIGHT` coefficients of 1 or -1 at random places, and zeros: random words carry them in
     their two lowest bits, and are sorted by the others."""
-    words = struct.unpack(f"<{P}I", os.urandom(4 * P))
+    words = struct.unpack(f"<{P}I", secrets.token_bytes(4 * P))
     marked = [word & ~1 for word in words[:WEIGHT]]
     marked += [word & ~3 | 1 for word in words[WEIGHT:]]
     marked.sort()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import asyncssh
 
+from relay.policy.handshake import KeyExchanges
 from relay.ssh.leg import Leg
 from relay.ssh.stream import Buffer, Stream
 
@@ -124,12 +125,20 @@ class StockLeg(Leg):
         self.connection_lost(error)
 
 
+class AnyKeyExchanges(KeyExchanges):
+    """As many as come."""
+
+    def begun(self, size: int, now: float) -> None:
+        pass
+
+
 class RekeyLeg(StockLeg):
     """Keys are changed after every few packets."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.rekey_limit = 4096
+        self.key_exchanges = AnyKeyExchanges()
 
 
 class SlowLeg(StockLeg):

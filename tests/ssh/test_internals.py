@@ -37,9 +37,10 @@ STATE: Final = {
     "_global_request_waiters", "_inpbuf",
     "_keepalive_count", "_keepalive_count_max", "_keepalive_interval", "_keepalive_timer", "_kex",
     "_kex_complete",
-    "_kexinit_sent", "_loop", "_mac_algs", "_max_recv_pktlen", "_recv_encryption",
-    "_recv_handler", "_recv_seq", "_send_blocksize", "_send_enchdrlen", "_send_encryption",
-    "_send_seq", "_session_id", "_sig_algs", "_strict_kex", "_transport",
+    "_kexinit_sent", "_loop", "_mac_algs", "_max_recv_pktlen", "_next_recv_encryption", "_owner",
+    "_recv_encryption", "_recv_handler", "_recv_seq", "_send_blocksize", "_send_enchdrlen",
+    "_send_encryption", "_send_seq", "_server_host_key", "_session_id", "_sig_algs", "_strict_kex",
+    "_tasks", "_transport",
 }  # fmt: skip
 """The private attributes of a connection that `internals.py` reads or writes."""
 
@@ -65,6 +66,11 @@ HASHES: Final = {
     "`Sntrup761`: it stands where a post-quantum key exchange of asyncssh's would": {
         "kex.register_kex_alg": "27945f64443bf6da",
         "kex_dh._KexHybridECDH": "1c8ff2f29d920a2b",
+    },
+    "`_ecdh_init_received`: `_process_init` and what it calls, and the key that signs": {
+        "SSHServerConnection.choose_server_host_key": "c09743b47463bc26",
+        "kex_dh._KexDHBase": "2d8bd8626e4cd978",
+        "kex_dh._KexECDH": "1ba4886b8a1c2f88",
     },
     "`send_packet`, `_must_defer`, `_seal_slowly`: theirs, but for the IGNORE and the re-keying": {
         "SSHConnection.send_packet": "731d9ba1d3386e80",
