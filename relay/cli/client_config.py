@@ -87,7 +87,9 @@ def read_config(arguments: argparse.Namespace) -> Config:
         if port is not None:
             config.set(keywords.PORT, port, place)
 
-    return load(host, arguments.config_file, flags)
+    config = load(host, arguments.config_file, flags)
+    arguments.passed_over = config.passed_over
+    return config
 
 
 def _set_flag(config: Config, flag: str, keyword: Keyword[object], text: str) -> None:

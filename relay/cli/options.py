@@ -66,6 +66,8 @@ def read_command_line(
         config, verbosity = build(arguments)
         configure(parser.prog, arguments.log_format, verbosity)
         log = EventLog(parser.prog)
+        for text in getattr(arguments, "passed_over", ()):
+            log.debug("passed over", "{setting}", setting=text)
         if arguments.print_unit:
             words = sys.argv[1:] if argv is None else argv
             print(unit(parser, words, arguments, build, log), end="")

@@ -29,7 +29,13 @@ from relay.errors import UsageError
 from relay.policy import ssh_keywords as keywords
 from relay.policy.forward import require_harmless_user
 from relay.policy.patterns import match_pattern, match_pattern_list
-from relay.policy.ssh_keywords import KEYWORDS, NOT_SERVED, WITHOUT_MEANING, Keyword
+from relay.policy.ssh_keywords import (
+    KEYWORDS,
+    NOT_SERVED,
+    PASSED_OVER,
+    WITHOUT_MEANING,
+    Keyword,
+)
 from relay.policy.ssh_tokens import (
     HOST_TOKENS,
     Local,
@@ -98,6 +104,8 @@ class Config:
         self.local = local
         # True once a `Match final` asked for the files to be read again.
         self.wants_final = False
+        # What was accepted and changes nothing, though somebody may think so: for the log.
+        self.passed_over: list[str] = []
         self._outside = outside
         self._settings: dict[str, list[Setting]] = {}
         # What Host patterns are compared with: the name as typed; in the final pass, the real one.
@@ -240,8 +248,16 @@ class Config:
             # "It is recommended that IgnoreUnknown be listed early in the configuration file as
             # it will not be applied to unknown options that appear before it."
             ignored = self.get(keywords.IGNORE_UNKNOWN, "")
-            if not match_pattern_list(name, ignored):
+            if match_pattern_list(name, ignored):
+                return
+            if name not in PASSED_OVER:
                 raise line.place.error(_unknown(line.keyword))
+            self._pass_over(line, active)
+
+    def _pass_over(self, line: Line, active: bool) -> None:
+        text = f"{line.place}: {line.keyword}: {PASSED_OVER[line.keyword.lower()]}"
+        if active and line.words[0].lower() != "no" and text not in self.passed_over:
+            self.passed_over.append(text)
 
     # -- conditions
 

@@ -118,11 +118,19 @@ NOT_SERVED: Final = {
 """Keywords that would change what happens, and that we cannot obey: better refused than ignored,
 unless their value is `no` or `none`."""
 
+PASSED_OVER: Final = {
+    "addkeystoagent": "no key is added to ssh-agent here: ssh-add does it",
+    "usekeychain": "the keychain is not asked for a passphrase here: give the key to ssh-agent, "
+    "with ssh-add --apple-use-keychain",
+}
+"""What stands in many a file on macOS, and is accepted. Who wonders why a key is not used finds it
+in the log, with -v."""
+
 # There is no shell, no terminal, no X11, no agent forwarding, no other method of authentication,
 # and no multiplexing here. OpenSSH 9.2 to 9.9, Debian's additions, and the names that OpenSSH
 # itself passes over as being of former times.
 _WITHOUT_MEANING: Final = """
-    addkeystoagent afstokenpassing canonicalizepermittedcnames casignaturealgorithms
+    afstokenpassing canonicalizepermittedcnames casignaturealgorithms
     challengeresponseauthentication channeltimeout checkhostip cipher compression
     compressionlevel connectionattempts controlmaster controlpath controlpersist
     dsaauthentication enableescapecommandline enablesshkeysign escapechar fallbacktorsh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -163,7 +164,7 @@ def test_a_file_that_others_could_have_written(
     assert words in refused(capsys, R, "b", code=1)
     path.chmod(0o660)
     members: list[str] = []
-    group = grp.struct_group((ssh_files.pwd.getpwuid(os.getuid()).pw_name, "x", 1, members))
+    group = grp.struct_group((pwd.getpwuid(os.getuid()).pw_name, "x", 1, members))
     monkeypatch.setattr(grp, "getgrgid", lambda gid: group)
     assert of_agent(R, "b").client.port == 1
     members.append("somebody")
@@ -276,6 +277,18 @@ def test_jump_hosts_and_their_own_configuration(write: Callable[[str], Path]) ->
     assert of_agent(R, "-J", "none", "c").client.proxy_jump == ()
     hops = of_agent(R, "-J", "%n.jump,ssh://[::1]:3", "c").client.proxy_jump
     assert [(hop.host, hop.port) for hop in hops] == [("c.jump", 22), ("::1", 3)]
+
+
+def test_what_is_passed_over_is_told_with_v(
+    write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("Host *\n  UseKeychain yes\n  AddKeysToAgent yes\nMatch final\n  Port 1")
+    of_agent(R, "b")
+    assert not capsys.readouterr().err
+    of_agent(R, "-v", "b")
+    told = capsys.readouterr().err
+    assert told.count("\n") == 2
+    assert "config:2: UseKeychain: " in told
 
 
 def test_jump_hosts_without_an_end(

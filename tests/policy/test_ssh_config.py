@@ -125,10 +125,10 @@ def test_what_means_nothing_here_is_passed_over() -> None:
 
 
 def test_unknown_keywords_that_are_to_be_ignored() -> None:
-    text = "IgnoreUnknown Use*,addkeys*\nUseKeychain yes\nUseless x\nPort 1"
+    text = "IgnoreUnknown Use*,addkeys*\nUseWallet yes\nUseless x\nPort 1"
     assert config(text).port == 1
-    assert "file:1: UseKeychain" in wrong("UseKeychain yes\nIgnoreUnknown Use*")
-    assert config("UseKeychain yes", "host", "IgnoreUnknown=Use*").port == 22
+    assert "file:1: UseWallet" in wrong("UseWallet yes\nIgnoreUnknown Use*")
+    assert config("UseWallet yes", "host", "IgnoreUnknown=Use*").port == 22
 
 
 # -- which value counts
@@ -306,6 +306,18 @@ def test_a_mistake_in_an_included_file() -> None:
     assert wrong("Include /bad", outside=outside).startswith("/bad:2: Port:")
     assert wrong("Host other\nInclude /bad", outside=outside).startswith("/bad:2: Port:")
     assert "no file of the system's" in wrong("Include ~/x", user=False)
+
+
+@pytest.mark.parametrize("line", ["UseKeychain yes", "AddKeysToAgent confirm"])
+def test_what_a_mac_has_in_its_file(line: str) -> None:
+    result = config(f"Host other\n{line}\nHost *\n{line}\nPort 1")
+    assert result.port == 1
+    (text,) = result.passed_over
+    assert text.startswith(f"file:4: {line.split()[0]}: ")
+    assert "ssh-add" in text
+    # What is switched off need not be told of, nor what the user says ssh is to pass over.
+    assert not config("UseKeychain no\nAddKeysToAgent no").passed_over
+    assert not config(f"IgnoreUnknown UseKeychain,AddKeysToAgent\n{line}").passed_over
 
 
 # -- tokens
