@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from importlib.util import find_spec
 from typing import Final
 
 import anyio
@@ -17,16 +16,12 @@ from anyio.abc import TaskStatus
 
 from relay.errors import RelayError
 from relay.log import EventLog
+from relay.ssh.system import new_event_loop, open_signal_receiver
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
-HAVE_UVLOOP: Final = find_spec("uvloop") is not None
-"""uvloop waits for sockets in C where asyncio does so in Python: an eighth more throughput and a
-tenth less CPU time for each small message. Not to be had on Windows; asyncio does the same there,
-slower."""
 
 
 def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log: EventLog) -> int:
@@ -38,7 +33,7 @@ def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log
     try:
         anyio.run(
             _until_stopped, main_coroutine, log,
-            backend="asyncio", backend_options={"use_uvloop": HAVE_UVLOOP},
+            backend="asyncio", backend_options={"loop_factory": new_event_loop},
         )  # fmt: skip
     except KeyboardInterrupt:  # before there was anything to stop
         return EXIT_OK
@@ -64,7 +59,7 @@ async def _until_stopped(main_coroutine: Callable[[], Awaitable[None]], log: Eve
 async def _cancel_on_signal(
     scope: anyio.CancelScope, log: EventLog, *, task_status: TaskStatus[None]
 ) -> None:
-    with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
+    with open_signal_receiver(*STOP_SIGNALS) as signals:
         task_status.started()
         async for number in signals:
             log.debug("stopping", "stopping: {signal}", signal=signal.Signals(number).name)

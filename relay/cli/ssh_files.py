@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import getpass
 import glob
-import grp
 import os
-import pwd
 import socket
 import stat
 import subprocess
@@ -20,6 +18,7 @@ from relay.policy.patterns import parse_ip
 from relay.policy.ssh_config import Config, Source
 from relay.policy.ssh_tokens import Local
 from relay.policy.ssh_words import Place
+from relay.ssh.system import SHELL, group_of_one, shell_command, user_id
 
 SYSTEM_FOLDER: Final = "/etc/ssh"
 
@@ -99,11 +98,11 @@ def local_facts() -> Local:
     """Who runs the program; the user's name is empty where nobody knows it."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):
+    except (ImportError, KeyError, OSError):
         user = ""
     return Local(
         user=user,
-        uid=os.getuid(),
+        uid=-1 if (uid := user_id()) is None else uid,
         # As for every other file that we name with "~"; ssh asks passwd(5) alone.
         home=os.path.expanduser("~"),
         hostname=socket.gethostname(),
@@ -126,13 +125,12 @@ class Machine:
     def run(self, command: str) -> bool:
         # "executes the specified command under the user's shell"; its input is not for it, and
         # its output would be taken for ours (the stream of -W, say).
-        shell = os.environ.get("SHELL") or "/bin/sh"
-        return (
-            subprocess.run(
-                [shell, "-c", command], stdin=subprocess.DEVNULL, stdout=2, check=False
-            ).returncode
-            == 0
-        )
+        try:
+            words = shell_command(command, os.environ.get("SHELL") or SHELL)
+        except OSError as error:
+            raise UsageError(f"Match exec {command!r}: {error.strerror}") from None
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=2, check=False)
+        return done.returncode == 0
 
 
 def _sources(file: str | None, local: Local) -> list[tuple[str, bool, Source]]:
@@ -169,17 +167,12 @@ def _check_owner(path: str, status: os.stat_result) -> None:
     """ "Because of the potential for abuse, this file must have strict permissions: read/write
     for the user, and not writable by others. It may be group-writable provided that the group in
     question contains only the user." (Debian's words; a ProxyCommand is somebody's to run.)"""
+    uid = user_id()
+    if uid is None:
+        return
     writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if writable == stat.S_IWGRP and _is_private_group(status.st_gid):
+    if writable == stat.S_IWGRP and group_of_one(status.st_gid):
         writable = 0
-    if status.st_uid not in (0, os.getuid()) or writable:
+    if status.st_uid not in (0, uid) or writable:
         problem = f"others could have written it: `chmod 600 {path}`, as its owner"
         raise FileError(path, problem)
-
-
-def _is_private_group(gid: int) -> bool:
-    try:
-        group, user = grp.getgrgid(gid), pwd.getpwuid(os.getuid())
-    except KeyError:
-        return False
-    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

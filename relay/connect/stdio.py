@@ -14,6 +14,7 @@ import anyio.to_thread
 from relay.errors import PeerError, Refused
 from relay.ssh.client import ClientLeg
 from relay.ssh.endpoint import Endpoint
+from relay.ssh.system import as_bytes
 from relay.wire.messages import tcpip_fields
 
 CHUNK: Final = 128 * 1024
@@ -57,7 +58,7 @@ async def _in_thread(copy: Callable[[socket.socket], None], sock: socket.socket)
 
 
 def _copy_in(sock: socket.socket) -> None:
-    descriptor = sys.stdin.fileno()
+    descriptor = as_bytes(sys.stdin.fileno())
     try:
         while data := os.read(descriptor, CHUNK):
             sock.sendall(data)
@@ -67,7 +68,7 @@ def _copy_in(sock: socket.socket) -> None:
 
 
 def _copy_out(sock: socket.socket) -> None:
-    descriptor = sys.stdout.fileno()
+    descriptor = as_bytes(sys.stdout.fileno())
     try:
         while data := sock.recv(CHUNK):
             view = memoryview(data)

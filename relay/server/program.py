@@ -26,6 +26,7 @@ from relay.ssh.hostkeys import (
 )
 from relay.ssh.limiter import REPORT_INTERVAL
 from relay.ssh.local import Acceptor, listen, name_of
+from relay.ssh.system import RELOAD, open_signal_receiver
 
 
 async def run(
@@ -47,7 +48,8 @@ async def run(
             supervisor.ready(relay.status())
     finally:
         # It would end us on the spot, in the middle of the streams.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if RELOAD is not None:
+            signal.signal(RELOAD, signal.SIG_IGN)
         supervisor.stopping()
         for acceptor in acceptors:
             acceptor.close()
@@ -80,7 +82,10 @@ async def _reload_on_signal(
     *,
     task_status: TaskStatus[None],
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+    if RELOAD is None:
+        task_status.started()
+        return
+    with open_signal_receiver(RELOAD) as signals:
         task_status.started()
         async for _ in signals:
             if reread is None:

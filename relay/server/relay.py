@@ -15,9 +15,10 @@ from relay.server.services import GOODBYE, Services
 from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
-from relay.ssh.limiter import Limiter, hung_up, turn_away
+from relay.ssh.limiter import Limiter, turn_away
 from relay.ssh.server import ServerLeg, server_options
 from relay.ssh.stream import Flusher
+from relay.ssh.system import hung_up
 
 
 class Relay:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
+from relay.ssh import system
+
 
 def ask_to_trust(name: str, shown: str, expected: str) -> bool | None:
     """Put the question to the person at the terminal. None: there is no terminal."""
     try:
-        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = os.open("/dev/tty", os.O_RDWR | getattr(os, "O_NOCTTY", 0) | system.OPEN)
     except OSError:
         return None
     # The event loop stands still meanwhile, and with it the handling of Ctrl-C: give the

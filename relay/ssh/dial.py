@@ -21,6 +21,7 @@ import anyio
 from aiohappyeyeballs import start_connection
 
 from relay.policy.forward import MAX_HOST_LENGTH, MAX_PORT
+from relay.ssh.system import unix_socket
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds: RFC 8305 §8, the Connection Attempt Delay that it recommends."""
@@ -181,7 +182,7 @@ def check_host(host: str) -> None:
 
 async def dial_unix(path: str) -> socket.socket:
     """A connected unix socket. Raises OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = unix_socket()
     try:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, path)

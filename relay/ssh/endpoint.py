@@ -34,6 +34,7 @@ from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.local import spare_pacing
 from relay.ssh.stream import Flusher
+from relay.ssh.system import AF_UNIX
 from relay.ssh.watch import ResetWatch
 from relay.wire import messages
 from relay.wire.channel import MIN_PACKET, Channel, Half, Message
@@ -375,7 +376,7 @@ class Endpoint(ChannelHandler):
         if self._writing:
             self._loop.remove_writer(sock)
         self._reading = self._writing = False
-        if not reset and sock.family != socket.AF_UNIX:
+        if not reset and sock.family != AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FINISH)
         sock.close()
 

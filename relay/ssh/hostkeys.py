@@ -19,6 +19,7 @@ import asyncssh
 from asyncssh.public_key import CERT_TYPE_HOST
 
 from relay.errors import FileError
+from relay.ssh import system
 
 HOST_KEY_TYPE: Final = "ssh-ed25519"
 """Small, fast, and known to every SSH client of the last ten years, dropbear included."""
@@ -129,7 +130,7 @@ def _check_mode(path: Path, status: os.stat_result) -> None:
     A file of another user that we may read was lent to us on purpose (systemd's credentials,
     a group for certificates), and its mode is not ours to mend.
     """
-    if status.st_uid == os.getuid() and status.st_mode & _OTHERS:
+    if status.st_uid == system.user_id() and status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)
         raise FileError(
             path,
@@ -144,13 +145,13 @@ def _write_new(path: Path, data: bytes, mode: int) -> bool:
     Raises OSError.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | system.OPEN
     fd = os.open(temporary, flags, PRIVATE_MODE)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(fd, mode)
+            system.set_mode(fd, mode)
             os.fsync(fd)
         # link(2), unlike rename(2), never replaces a file: of two servers that start at once
         # in one state folder, the second finds the first one's key.

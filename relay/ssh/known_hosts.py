@@ -12,7 +12,6 @@ address is looked up only for `@revoked` keys, where looking in more places errs
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import os
@@ -26,6 +25,7 @@ import asyncssh
 
 from relay.errors import HostKeyRefused
 from relay.log import EventLog
+from relay.ssh import system
 from relay.ssh.algorithms import HOST_KEY_NAMES, HOST_KEYS, certified
 from relay.ssh.ask import ask_to_trust
 from relay.ssh.config import DEFAULT_PORT, ClientConfig
@@ -110,12 +110,12 @@ class KnownHosts:
         """
         text = line_for(host, port, key, hashed=hashed)
         make_private_directory(self._first_file.parent)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | system.OPEN
         fd = os.open(self._first_file, flags, FILE_MODE)
         with os.fdopen(fd, "r+b", buffering=0) as file:
             # Two programs that start at once learn the same key: one line is enough, and
             # theirs must not run into ours.
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            system.lock(fd)
             lines = file.read().split(b"\n")
             number = _line_with(lines, host_name(host, port), text.rpartition(" ")[2])
             if not number:

@@ -6,10 +6,9 @@ B's, and those of an agent that is an endpoint of its own.
 from __future__ import annotations
 
 import random
-import select
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from relay.log import EventLog
@@ -95,16 +94,6 @@ class Limiter:
                 "logins failed", "{source}: {count} more connections did not log in",
                 source=source, count=count,
             )  # fmt: skip
-
-
-def hung_up(sockets: Iterable[socket.socket]) -> list[socket.socket]:
-    """Those whose peers have closed or reset the connection, read or not."""
-    closed = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux sees a FIN behind unread bytes.
-    poll = select.poll()
-    found = {sock.fileno(): sock for sock in sockets}
-    for descriptor in found:
-        poll.register(descriptor, closed)
-    return [found[descriptor] for descriptor, _ in poll.poll(0)]
 
 
 def turn_away(sock: socket.socket, reason: str) -> None:

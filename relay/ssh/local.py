@@ -13,6 +13,7 @@ from relay.errors import AddressError
 from relay.policy.forward import format_address
 from relay.policy.limits import LOCAL_BACKLOG
 from relay.ssh.dial import check_host
+from relay.ssh.system import AF_UNIX, keep_port, unix_socket
 
 LOOPBACK: Final = ("127.0.0.1", "::1")
 EVERY_ADDRESS: Final = ("0.0.0.0", "::")
@@ -88,7 +89,7 @@ def _listen_one(address: str, port: int) -> socket.socket:
     )[0]
     sock = socket.socket(family, kind, protocol)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keep_port(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
@@ -106,7 +107,10 @@ def listen_unix(path: str, *, mask: int = BIND_MASK, unlink: bool = False) -> so
     `unlink` is StreamLocalBindUnlink: a file that is there already is removed first. Raises
     `AddressError`.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock = unix_socket()
+    except OSError as error:
+        raise AddressError(f"cannot listen on {path}: {error.strerror}") from None
     try:
         if unlink:
             _unlink(path)
@@ -133,7 +137,7 @@ def _unlink(path: str) -> None:
 
 def name_of(sock: socket.socket) -> str:
     """`127.0.0.1:2222`, `[::1]:2222`, or the path of a unix socket"""
-    if sock.family == socket.AF_UNIX:
+    if sock.family == AF_UNIX:
         return str(sock.getsockname())
     host, port = sock.getsockname()[:2]
     return format_address(host, port)
@@ -173,7 +177,7 @@ class Acceptor:
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._sock)
-        if self._sock.family == socket.AF_UNIX:
+        if self._sock.family == AF_UNIX:
             _unlink(self._sock.getsockname())
         self._sock.close()
 

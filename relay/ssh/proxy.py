@@ -8,6 +8,7 @@ import threading
 from typing import Final
 
 from relay.errors import LegLost
+from relay.ssh.system import shell_command
 
 LAST_WORDS: Final = 0.2
 """Seconds in which a command whose output has ended is expected to end itself."""
@@ -24,7 +25,7 @@ class ProxyCommand:
             # a lingering shell process". The plain shell does: the syntax is the file's, and
             # must not depend on who reads it.
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", f"exec {command}"],
+                shell_command(f"exec {command}"),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
             )

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from relay.policy.limits import RECEIVE_BUFFER, SCRATCH, WAITING_PER_PROCESS
 from relay.ssh.busy_poll import BusyPoll
+from relay.ssh.system import send_several
 from relay.wire.splice import Credit
 from relay.wire.window import Windows
 
@@ -309,7 +310,7 @@ class Stream(asyncio.Transport):
             if len(buffers) == 1:
                 sent = self._sock.send(buffers[0])
             else:
-                sent = self._sock.sendmsg(buffers[:MAX_IOVECS])
+                sent = send_several(self._sock, buffers[:MAX_IOVECS])
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
