@@ -75,7 +75,8 @@ def hub(site: Site) -> Hub:
     """B with limits for any number of agents, which share a key."""
     agent_key, port = keys.make_key(site.folder / "agent_key"), free_port()
     state = _state(site, agent_key)
-    flags = [f"--{limit}={_MANY}" for limit in ("max-startups", "legs-per-key", "services-per-key")]
+    limits = ("max-startups", "per-source-max-startups", "legs-per-key", "services-per-key")
+    flags = [f"--{limit}={_MANY}" for limit in limits]
 
     def start() -> Process:
         b, _ = _start(site, state, port, flags)

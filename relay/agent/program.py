@@ -257,7 +257,7 @@ class Agent:
     def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
         endpoint = self._endpoint
         if endpoint is not None and (host, port) == (endpoint.config.name, endpoint.config.port):
-            return endpoint.stream(self._leg, format_address(origin_host, origin_port))
+            return endpoint.stream(self._leg, origin_host, origin_port)
         target = self._targets.get((host, port))
         if target is None:
             raise OpenRefused(

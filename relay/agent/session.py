@@ -16,6 +16,8 @@ from relay.agent.config import EndpointConfig
 from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
+from relay.policy.patterns import parse_ip
+from relay.ssh.admission import REPORT_INTERVAL, Admission, Startup
 from relay.ssh.config import DEFAULT_PORT, GatewayPorts
 from relay.ssh.dial import dial_service
 from relay.ssh.endpoint import Endpoint, log_end
@@ -24,7 +26,6 @@ from relay.ssh.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_crea
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.known_hosts import host_name, line_for
 from relay.ssh.leg import Leg
-from relay.ssh.limiter import REPORT_INTERVAL, Limiter
 from relay.ssh.listener import Listener
 from relay.ssh.nested import NestedStream
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
@@ -33,6 +34,9 @@ from relay.wire.numbers import ENDPOINT_VERSION, OpenFailure
 THIS_MACHINE: Final = "127.0.0.1"
 """Where a session comes from, for `from=`: B's word for it is not to be trusted, and an sshd behind
 `ssh -R` would see this address too."""
+
+NOWHERE: Final = "somewhere"
+"""Where those come from of whom B gives no address."""
 
 
 class SessionEndpoint:
@@ -48,7 +52,7 @@ class SessionEndpoint:
         self._legs: set[ServerLeg] = set()
         self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
         # B's own limits: whoever may open the endpoint's name there is a stranger here.
-        self._limiter = Limiter(log)
+        self._admission = Admission(log)
         self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
 
     def _host_key(self) -> HostKey:
@@ -71,31 +75,42 @@ class SessionEndpoint:
 
     # -- sessions
 
-    def stream(self, outer: Leg, origin: str) -> NestedStream:
-        """A stream from B for the endpoint's own service. Raises `OpenRefused`."""
-        strangers = sum(not leg.logged_in for leg in self._legs)
-        if refusal := self._limiter.refuse_connection(THIS_MACHINE, strangers):
-            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, refusal)
+    def stream(self, outer: Leg, origin_host: str, origin_port: int) -> NestedStream:
+        """A stream from B for the endpoint's own service. B says where it comes from: by that it
+        is counted among the others that have not logged in, and by nothing more."""
+        source = origin_host if parse_ip(origin_host) else NOWHERE
+        origin = format_address(origin_host, origin_port)
+
+        def admit(stream: NestedStream) -> None:
+            self._admission.admit(
+                source,
+                lambda startup: self._begin(startup, stream, origin),
+                lambda reason: stream.refuse(OpenFailure.RESOURCE_SHORTAGE, reason),
+            )
+
         stream = NestedStream(outer)
-        stream.accept(lambda begun: self._begin(begun, origin))
+        stream.accept(admit)
         return stream
 
-    def _begin(self, stream: NestedStream, origin: str) -> None:
+    def _begin(self, startup: Startup, stream: NestedStream, origin: str) -> ServerLeg | None:
+        if not stream.confirm():
+            return None
         leg = ServerLeg(asyncio.get_running_loop(), self._options)
-        leg.introduce(self, (THIS_MACHINE, 0), f"{origin} by way of the relay")
-        leg.limit_hit = self._limiter.hit
+        leg.introduce(self, startup, (THIS_MACHINE, 0), f"{origin} by way of the relay")
+        leg.limit_hit = self._admission.hit
         self._legs.add(leg)
         leg.attach_nested(stream)
+        return leg
 
     def _report(self) -> None:
         """Once a minute."""
-        self._limiter.report()
+        self._admission.report()
         for leg in self._legs:
             leg.refusals = 0
         self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
 
     def leg_up(self, leg: ServerLeg) -> None:
-        self._limiter.logged_in(leg.address)
+        self._admission.logged_in(leg.startup)
         self.log.info(
             "session up",
             "end to end session: {who} as {user} from {peer}, {cipher}",
@@ -105,7 +120,7 @@ class SessionEndpoint:
             cipher=leg.get_extra_info("send_cipher", ""),
         )
         if len(self._legs_of(leg)) > leg.limits.legs_per_key:
-            self._limiter.hit("legs-per-key")
+            self._admission.hit("legs-per-key")
             leg.dismiss("too many sessions with this key", TOO_MANY_CONNECTIONS)
 
     def _legs_of(self, leg: ServerLeg) -> set[ServerLeg]:
@@ -117,13 +132,13 @@ class SessionEndpoint:
 
     def stranger_line(self, leg: ServerLeg) -> bool:
         """May there be a line about a client that has not logged in?"""
-        return self._limiter.stranger_line(leg.address)
+        return self._admission.stranger_line(leg.startup)
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         self._legs.discard(leg)
         for key in [key for key in self._listeners if key[0] is leg]:
             self._listeners.pop(key).close()
-        if not leg.logged_in and not self._limiter.stranger_gone(leg.address):
+        if not leg.logged_in and not self._admission.gone(leg.startup, leg.failed_tries):
             return
         self.log.info(
             "session down" if leg.logged_in else "login failed",
@@ -166,7 +181,7 @@ class SessionEndpoint:
             return None
         legs = self._legs_of(leg)
         if sum(holder in legs for holder, _, _ in self._listeners) >= leg.limits.services_per_key:
-            self._limiter.hit("services-per-key")
+            self._admission.hit("services-per-key")
             return None
         try:
             listener = Listener(leg, bind, port, gateway_ports, self.log)
@@ -186,6 +201,7 @@ class SessionEndpoint:
     def close(self) -> None:
         """End every session."""
         self._reports.cancel()
-        self._limiter.report()
+        self._admission.close()
+        self._admission.report()
         for leg in list(self._legs):
             leg.close()

@@ -16,6 +16,7 @@ from anyio.abc import TaskStatus
 
 from relay.errors import RelayError
 from relay.log import EventLog
+from relay.ssh.descriptors import raise_limit
 from relay.ssh.system import new_event_loop, open_signal_receiver
 
 EXIT_OK: Final = 0
@@ -30,6 +31,7 @@ def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log
     The first signal cancels it, so that it can say goodbye to its peers; a second one, should
     that take too long, ends the process on the spot.
     """
+    raise_limit()
     try:
         anyio.run(
             _until_stopped, main_coroutine, log,

@@ -26,6 +26,7 @@ from relay.policy.limits import (
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     Limits,
+    NetBlockSize,
     Startups,
 )
 from relay.policy.ssh_values import parse_size
@@ -192,6 +193,10 @@ def _add_limits(parser: CommandLine) -> None:
 
     startups = "connections that have not logged in, as MaxStartups of sshd"
     add("max-startups", "BEGIN:RATE:FULL", checked(_startups), startups)
+    sources = "those of one source, as PerSourceMaxStartups; none: any number"
+    add("per-source-max-startups", "NUMBER", _count_or_word_none, sources)
+    blocks = "bits of an IPv4 and an IPv6 address that make a source, as PerSourceNetBlockSize"
+    add("per-source-net-block-size", "IPV4:IPV6", checked(_net_block_size), blocks)
     add("login-grace-time", "SECONDS", _positive_seconds, "time to log in")
     add("max-auth-tries", "NUMBER", _count, "refused keys on one connection")
     failed = "refused keys from one source, before it has to wait longer and longer; 0: any number"
@@ -214,6 +219,21 @@ def _startups(text: str) -> Startups:
     if not 1 <= begin <= full or not 1 <= rate <= 100:
         raise UsageError(f"{text!r}: 1 <= begin <= full, and rate is a percentage from 1 to 100")
     return Startups(begin, rate, full)
+
+
+def _net_block_size(text: str) -> NetBlockSize:
+    default = NetBlockSize()
+    first, colon, second = text.partition(":")
+    words = [first, second] if colon else [first]
+    if all(word.isascii() and word.isdigit() for word in words):
+        size = NetBlockSize(int(first), int(second) if colon else default.ipv6)
+        if size.ipv4 <= 32 and size.ipv6 <= 128:
+            return size
+    raise UsageError(f"{text!r}: give bits of IPv4 and IPv6 addresses, such as {default}")
+
+
+def _count_or_word_none(text: str) -> int:
+    return 0 if text == "none" else _count(text)
 
 
 def _count(text: str) -> int:
@@ -240,7 +260,7 @@ def _size(text: str) -> int:
 
 
 # argparse says "invalid … value" with the name of the function.
-_count.__name__ = _count_or_none.__name__ = "number"
+_count.__name__ = _count_or_none.__name__ = _count_or_word_none.__name__ = "number"
 _positive_seconds.__name__ = "seconds"
 _size.__name__ = "size"
 

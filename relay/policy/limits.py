@@ -75,8 +75,10 @@ NESTED_WINDOW: Final = 16 * MIB
 """The window of a channel that carries a session: what comes there is used at once, so it only has
 to be wider than what the streams inside may have under way."""
 
-LOCAL_BACKLOG: Final = 128
-"""Connections that may wait to be accepted on a listening socket."""
+LOCAL_BACKLOG: Final = 4096
+"""Connections that may wait to be accepted on a listening socket; what the system permits by
+default. Where there is no place, a newcomer's SYN is dropped and sent again a second later: a flood
+must be accepted, and closed, more quickly than that."""
 
 CLIENT_ALIVE_INTERVAL: Final = 15
 """Seconds of silence after which a client is asked whether it is there. Most NATs forget a
@@ -119,7 +121,18 @@ each MiB, one of `RekeyLimit default 1s` one a second, and a person with `~R` fe
 
 MAX_STARTUPS: Final = (10, 30, 100)
 """Connections that have not logged in: sshd's MaxStartups, begin:rate:full. A login takes
-milliseconds here, so that ten at once are a busy moment already, and a hundred an attack."""
+milliseconds here, so that ten at once are a busy moment already, and a hundred an attack. Who is
+refused when is told in `policy/startups.py`."""
+
+PER_SOURCE_MAX_STARTUPS: Final = 20
+"""Those of one source: sshd's PerSourceMaxStartups, which has no limit by default. An office whose
+agents all come back at once logs in ten in a tenth of a second, and the next ten have their turn in
+the second after that; no address needs more, and five that hold theirs are needed to fill B."""
+
+NET_BLOCK_SIZE: Final = (32, 64)
+"""Bits of an IPv4 and of an IPv6 address that make a source: sshd's PerSourceNetBlockSize. sshd has
+128 for IPv6, but a /64 is the least that one customer has, with more addresses than anybody can
+count."""
 
 ATTEMPTS_AT_ONCE: Final = 10
 ATTEMPTS_PER_SECOND: Final = 10
@@ -173,7 +186,8 @@ A client that asks once a second for a service that is down is still told of eac
 @dataclass(frozen=True, slots=True)
 class Startups:
     """MaxStartups of sshd_config(5): from `begin` connections on that have not logged in, a new
-    one is refused with a chance of `rate` percent, which grows to 100 at `full`."""
+    one is refused with a chance of `rate` percent, which grows to 100 at `full`; but only one from
+    the source that has most of them (`policy/startups.py`)."""
 
     begin: int = MAX_STARTUPS[0]
     rate: int = MAX_STARTUPS[1]
@@ -194,10 +208,24 @@ class Startups:
 
 
 @dataclass(frozen=True, slots=True)
+class NetBlockSize:
+    """PerSourceNetBlockSize of sshd_config(5)."""
+
+    ipv4: int = NET_BLOCK_SIZE[0]
+    ipv6: int = NET_BLOCK_SIZE[1]
+
+    def __str__(self) -> str:
+        return f"{self.ipv4}:{self.ipv6}"
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What B's operator may limit. The constants of the same names say why."""
 
     max_startups: Startups = Startups()
+    per_source_max_startups: int = PER_SOURCE_MAX_STARTUPS
+    """0: any number."""
+    per_source_net_block_size: NetBlockSize = NetBlockSize()
     login_grace_time: float = LOGIN_GRACE_TIME
     max_auth_tries: int = MAX_AUTH_TRIES
     max_failed_tries: int = MAX_FAILED_TRIES

@@ -1,4 +1,5 @@
-"""Who failed to log in, from where, and how long it has to wait.
+"""Who failed to log in, from where, and how long it has to wait. A source is what `source_of` makes
+of an address.
 
 A source may fail a number of times for nothing: people have several keys. Each failure more
 doubles the time for which its connections are refused, up to `MAX_DELAY`. A login clears it; so
@@ -11,8 +12,10 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from relay.policy.limits import FAILED_SOURCES, FIRST_DELAY, MAX_DELAY
+from relay.policy.limits import FAILED_SOURCES, FIRST_DELAY, MAX_DELAY, NetBlockSize
 from relay.policy.patterns import parse_ip
+
+DEFAULT_SIZE: Final = NetBlockSize()
 
 MAX_DOUBLINGS: Final = 16
 """Far over `MAX_DELAY`; keeps the power small."""
@@ -36,9 +39,8 @@ class Sources:
     def __len__(self) -> int:
         return len(self._sources)
 
-    def failed(self, address: str, tries: int, free: int, now: float) -> None:
-        """`tries` keys from this address were refused; `free` failures have no consequence."""
-        name = source_of(address)
+    def failed(self, name: str, tries: int, free: int, now: float) -> None:
+        """`tries` keys from this source were refused; `free` failures have no consequence."""
         source = self._sources.pop(name, None)
         if source is None or now - source.last_failure > MAX_DELAY:
             source = _Source(0, now, now)
@@ -52,19 +54,22 @@ class Sources:
         if len(self._sources) > self._size:
             del self._sources[next(iter(self._sources))]
 
-    def wait(self, address: str, now: float) -> float:
-        """Seconds for which connections from this address are still refused; 0: they are not."""
-        source = self._sources.get(source_of(address))
+    def wait(self, name: str, now: float) -> float:
+        """Seconds for which connections from this source are still refused; 0: they are not."""
+        source = self._sources.get(name)
         return max(0.0, source.refused_until - now) if source is not None else 0.0
 
-    def logged_in(self, address: str) -> None:
+    def logged_in(self, name: str) -> None:
         """Somebody there has a good key."""
-        self._sources.pop(source_of(address), None)
+        self._sources.pop(name, None)
 
 
-def source_of(address: str) -> str:
-    """An IPv4 address, or the /64 of an IPv6 address, which is what one customer has."""
+def source_of(address: str, size: NetBlockSize = DEFAULT_SIZE) -> str:
+    """What is counted together: one IPv4 address, and the /64 of an IPv6 address, or networks of
+    another size."""
     ip = parse_ip(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((int(ip) >> 64 << 64, 64)))
-    return str(ip) if ip is not None else address
+    if ip is None:
+        return address
+    bits = size.ipv4 if ip.version == 4 else size.ipv6
+    network = ipaddress.ip_network((ip, bits), strict=False)
+    return str(ip) if bits == ip.max_prefixlen else str(network)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from relay.policy.limits import STRANGER_LINES, STRANGER_SOURCES, STRANGERS_LINES
-from relay.policy.sources import source_of
 
 OTHERS: Final = "other addresses"
 """Who is counted together when there are too many to name."""
@@ -28,9 +27,8 @@ class Strangers:
         # Connections that were not told of.
         self._untold: dict[str, int] = {}
 
-    def line(self, address: str) -> bool:
-        """Is something that a stranger at this address did worth a line now?"""
-        source = source_of(address)
+    def line(self, source: str) -> bool:
+        """Is something that a stranger there did worth a line now?"""
         lines = self._lines.get(source, 0)
         if lines >= STRANGER_LINES or self._all_lines >= STRANGERS_LINES:
             return False
@@ -38,19 +36,18 @@ class Strangers:
         self._all_lines += 1
         return True
 
-    def gone(self, address: str) -> bool:
+    def gone(self, source: str) -> bool:
         """A connection from there ended without a login: is that worth a line? Else it counts."""
-        if self.line(address):
+        if self.line(source):
             return True
-        source = source_of(address)
         if source not in self._untold and len(self._untold) >= STRANGER_SOURCES:
             source = OTHERS
         self._untold[source] = self._untold.get(source, 0) + 1
         return False
 
-    def logged_in(self, address: str) -> None:
+    def logged_in(self, source: str) -> None:
         """Somebody there has a good key."""
-        self._all_lines -= self._lines.pop(source_of(address), 0)
+        self._all_lines -= self._lines.pop(source, 0)
 
     def report(self) -> Iterator[tuple[str, int]]:
         """The sources of connections that were not told of, and how many; then all begins anew."""

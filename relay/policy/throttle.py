@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final
 
 from relay.policy.limits import ATTEMPTS_AT_ONCE, ATTEMPTS_PER_SECOND, FAILED_SOURCES
-from relay.policy.sources import source_of
 
 _INTERVAL: Final = 1 / ATTEMPTS_PER_SECOND
 
@@ -23,9 +22,8 @@ class Throttle:
         # The one that tried last is at the end, so that the front is forgotten first.
         self._paid_at: dict[str, float] = {}
 
-    def attempt(self, address: str, now: float) -> float:
+    def attempt(self, source: str, now: float) -> float:
         """A connection came from there; the seconds for which it has to wait."""
-        source = source_of(address)
         paid_at = max(self._paid_at.pop(source, now), now) + _INTERVAL
         self._paid_at[source] = paid_at
         if len(self._paid_at) > self._size:
@@ -33,8 +31,7 @@ class Throttle:
         # Rounded: what floats cannot hold exactly is not for a client to wait.
         return max(0.0, round(paid_at - now - ATTEMPTS_AT_ONCE * _INTERVAL, 6))
 
-    def logged_in(self, address: str) -> None:
+    def logged_in(self, source: str) -> None:
         """An attempt from there was no stranger's."""
-        source = source_of(address)
         if source in self._paid_at:
             self._paid_at[source] -= _INTERVAL

@@ -6,22 +6,21 @@ from collections.abc import Iterator
 
 from relay.log import EventLog
 from relay.server.config import ServerConfig
-from relay.ssh.limiter import Limiter
+from relay.ssh.admission import Admission
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg
 
 
 class Legs:
     """Every leg whose socket is open, from its accept until `down`.
 
-    A leg is among the `strangers` until it has logged in, and then among those of its key. No
-    question here goes through all legs: ten thousand may come back at once.
+    One that has logged in is among those of its key. No question here goes through all legs: ten
+    thousand may come back at once.
     """
 
-    def __init__(self, limiter: Limiter, log: EventLog) -> None:
-        self._limiter = limiter
+    def __init__(self, admission: Admission, log: EventLog) -> None:
+        self._admission = admission
         self._log = log
         self._all: set[ServerLeg] = set()
-        self.strangers: set[ServerLeg] = set()
         # By the key that they logged in with; never an empty set.
         self._by_identity: dict[bytes, set[ServerLeg]] = {}
 
@@ -31,6 +30,11 @@ class Legs:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    @property
+    def logged_in(self) -> int:
+        """How many have logged in."""
+        return sum(map(len, self._by_identity.values()))
 
     def of(self, identity: bytes) -> int:
         """How many legs this key has. One that is about to go does not count."""
@@ -45,7 +49,7 @@ class Legs:
     def _limit(self, leg: ServerLeg) -> None:
         leg.limits = self._config.limits
         leg.waiting_limit = leg.limits.waiting_per_leg
-        leg.limit_hit = self._limiter.hit
+        leg.limit_hit = self._admission.hit
 
     def forget_refusals(self) -> None:
         """Once a minute: what is refused is told again."""
@@ -59,12 +63,10 @@ class Legs:
         leg.rekey_limit = self._config.rekey_limit
         self._limit(leg)
         self._all.add(leg)
-        self.strangers.add(leg)
 
     def discard(self, leg: ServerLeg) -> None:
         """It is gone."""
         self._all.discard(leg)
-        self.strangers.discard(leg)
         same = self._by_identity.get(leg.identity)
         if same is not None:
             same.discard(leg)
@@ -73,9 +75,8 @@ class Legs:
 
     def up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
-        self.strangers.discard(leg)
         self._by_identity.setdefault(leg.identity, set()).add(leg)
-        self._limiter.logged_in(leg.address)
+        self._admission.logged_in(leg.startup)
         self._log.info(
             "leg up",
             "leg up: {who} as {user} from {peer}, {client}, {cipher}",
@@ -86,16 +87,14 @@ class Legs:
             cipher=leg.get_extra_info("send_cipher", ""),
         )
         if self.of(leg.identity) > self._config.limits.legs_per_key:
-            self._limiter.hit("legs-per-key")
+            self._admission.hit("legs-per-key")
             leg.dismiss("too many connections with this key", TOO_MANY_CONNECTIONS)
 
     def down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, whether its client had logged in or not."""
         self.discard(leg)
-        if not leg.logged_in:
-            self._limiter.failed(leg.address, leg.failed_tries)
-            if not self._limiter.stranger_gone(leg.address):
-                return
+        if not leg.logged_in and not self._admission.gone(leg.startup, leg.failed_tries):
+            return
         self._log.info(
             "leg down" if leg.logged_in else "login failed",
             "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",

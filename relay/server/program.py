@@ -15,6 +15,7 @@ from relay.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.relay import Relay
 from relay.server.systemd import Supervisor, inherited_sockets
+from relay.ssh.admission import REPORT_INTERVAL
 from relay.ssh.hostkeys import (
     HOST_KEY_NAME,
     HostIdentity,
@@ -24,7 +25,6 @@ from relay.ssh.hostkeys import (
     load_host_key,
     load_or_create_host_key,
 )
-from relay.ssh.limiter import REPORT_INTERVAL
 from relay.ssh.local import Acceptor, listen, name_of
 from relay.ssh.system import RELOAD, open_signal_receiver
 
@@ -39,7 +39,7 @@ async def run(
     acceptors: list[Acceptor] = []
     try:
         for sock in _sockets(config, log):
-            acceptors.append(Acceptor(sock, relay.accept))
+            acceptors.append(Acceptor(sock, relay.accept, relay.out_of_descriptors))
             log.info("listening", "listening on {address}", address=name_of(sock))
         async with anyio.create_task_group() as tasks:
             await tasks.start(_reload_on_signal, relay, supervisor, reread)

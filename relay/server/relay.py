@@ -12,13 +12,13 @@ from relay.log import EventLog
 from relay.server.config import FIXED, ServerConfig, changes
 from relay.server.legs import Legs
 from relay.server.services import GOODBYE, Services
+from relay.ssh.admission import Admission, Startup, turn_away
+from relay.ssh.descriptors import scarce
 from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
-from relay.ssh.limiter import Limiter, turn_away
 from relay.ssh.server import ServerLeg, server_options
 from relay.ssh.stream import Flusher
-from relay.ssh.system import hung_up
 
 
 class Relay:
@@ -29,11 +29,9 @@ class Relay:
         path = config.authorized_keys or config.state_dir / "authorized_keys"
         self.key_file = KeyFile(path, log)
         self.key_file.keys()  # Its problems are told now, not at the first login.
-        # Connections of sources that try too fast: they hear nothing of us yet.
-        self._held_back: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._limiter = Limiter(log)
-        self.services = Services(config, log, self._limiter.hit)
-        self.legs = Legs(self._limiter, log)
+        self._admission = Admission(log)
+        self.services = Services(config, log, self._admission.hit)
+        self.legs = Legs(self._admission, log)
         # Set when no leg is left; None: we do not stop yet.
         self._drained: anyio.Event | None = None
         self._host_keys = host_keys
@@ -59,7 +57,7 @@ class Relay:
     def _apply(self, config: ServerConfig) -> None:
         self.config = config
         limits = config.limits
-        self._limiter.limits = limits
+        self._admission.limits = limits
         self.services.config = config
         self._options = server_options(
             self._host_keys, config.ciphers, limits.login_grace_time,
@@ -72,51 +70,45 @@ class Relay:
 
     def report_limits(self) -> None:
         """To be called once a minute: tells which limits are hit again and again."""
-        self._limiter.report()
+        self._admission.report()
         self.legs.forget_refusals()
 
     def status(self) -> str:
         """For the supervisor."""
-        legs = len(self.legs) - len(self.legs.strangers)
+        legs = self.legs.logged_in
         services = self.services
         return f"{legs} legs, {services.published} services, {services.streams} streams"
 
     # -- legs
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        """A connection came: it is a leg once it has logged in."""
-        strangers = len(self.legs.strangers) + len(self._held_back)
-        if strangers >= self.config.limits.max_startups.begin:
-            strangers -= self._drop_gone()
-        refusal = self._limiter.refuse_connection(address[0], strangers)
-        if refusal:
-            turn_away(sock, refusal)
-        elif delay := self._limiter.delay(address[0]):
-            loop = asyncio.get_running_loop()
-            self._held_back[sock] = loop.call_later(delay, self._begin, sock, address)
-        else:
-            self._begin(sock, address)
+        """A connection came: it is a leg once it has its turn."""
+        self._admission.admit(
+            address[0],
+            lambda startup: self._begin(startup, sock, address),
+            lambda reason: turn_away(sock, reason),
+            sock,
+            scarce=scarce(sock),
+        )
 
-    def _drop_gone(self) -> int:
-        """Forget the held back connections whose clients did not wait; nobody reads those, so that
-        they would stand in the way of others until their turn came. Returns how many they were."""
-        gone = hung_up(self._held_back)
-        for sock in gone:
-            self._held_back.pop(sock).cancel()
-            sock.close()
-        return len(gone)
+    def out_of_descriptors(self) -> None:
+        """A connection came, and there is no descriptor for it."""
+        self._admission.make_room()
 
-    def _begin(self, sock: socket.socket, address: tuple[str, int]) -> None:
+    def _begin(
+        self, startup: Startup, sock: socket.socket, address: tuple[str, int]
+    ) -> ServerLeg | None:
         """Speak with whoever is there."""
-        self._held_back.pop(sock, None)
         leg = ServerLeg(asyncio.get_running_loop(), self._options)
-        leg.introduce(self, address)
+        leg.introduce(self, startup, address)
         self.legs.add(leg)
         try:
             leg.attach(sock)
         except OSError:  # It was reset before it was accepted.
             self.legs.discard(leg)
             sock.close()
+            return None
+        return leg
 
     def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
@@ -133,7 +125,7 @@ class Relay:
 
     def stranger_line(self, leg: ServerLeg) -> bool:
         """May there be a line about a client that has not logged in?"""
-        return self._limiter.stranger_line(leg.address)
+        return self._admission.stranger_line(leg.startup)
 
     # -- what a client asks for
 
@@ -157,10 +149,7 @@ class Relay:
         """Take nothing new, and wait until every stream is over. A leg is told to go as soon as
         it has none: its client can look for another relay."""
         self._drained = anyio.Event()
-        for sock, timer in self._held_back.items():
-            timer.cancel()
-            sock.close()
-        self._held_back.clear()
+        self._admission.close()
         self.services.drain()
         loop = asyncio.get_running_loop()
         busy = [leg for leg in self.legs if leg.handlers]
@@ -180,7 +169,7 @@ class Relay:
 
     def close(self) -> None:
         """Close every leg and every open port."""
-        self._limiter.report()
+        self._admission.report()
         for leg in self.legs:
             leg.dismiss(GOODBYE)
         self.services.close()

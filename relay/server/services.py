@@ -265,7 +265,9 @@ class Services:
         if leg.full() or service.holder.full(serving=True):
             text = f"{wanted}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
-        fields = tcpip_fields(service.bind, service.port, origin_host, origin_port)
+        # Where it comes from, as B has seen it: A may say what it likes, and an agent's endpoint
+        # counts strangers by it.
+        fields = tcpip_fields(service.bind, service.port, *leg.origin)
         return SplicedStream(leg, service, fields, self.log, self._open_streams).ends[0]
 
     def _refuse_stream(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 
+from relay.errors import AddressError
 from relay.log import EventLog
 from relay.ssh.config import GatewayPorts
+from relay.ssh.descriptors import SPARE_FOR_LEGS, scarce
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
 from relay.ssh.server import ServerLeg
@@ -32,15 +34,25 @@ class Listener:
         self._bind = bind
         self._log = log
         sockets = listen(listening_addresses(bind, gateway_ports), port)
+        if self._scarce(sockets[-1]):
+            for sock in sockets:
+                sock.close()
+            raise AddressError("there are too few descriptors left")
         self.port: int = sockets[0].getsockname()[1]
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
-        if not self._leg.alive or self._leg.full(serving=True):
+        if not self._leg.alive or self._leg.full(serving=True) or self._scarce(sock):
             sock.close()
             return
         fields = tcpip_fields(self._bind, self.port, *origin)
         Endpoint(self._leg, self._ended).open(sock, b"forwarded-tcpip", fields)
+
+    def _scarce(self, sock: socket.socket) -> bool:
+        short = scarce(sock, SPARE_FOR_LEGS)
+        if short and self._leg.limit_hit is not None:
+            self._leg.limit_hit("descriptors")
+        return short
 
     def _ended(self, endpoint: Endpoint, reason: str) -> None:
         self._log.info(

@@ -25,12 +25,12 @@ an address there."""
 BIND_MASK: Final = 0o177
 """StreamLocalBindMask's default: "readable and writable only by the owner"."""
 
-ACCEPT_PAUSE: Final = 0.5
+ACCEPT_PAUSE: Final = 0.1
 """Seconds without accepting after the process ran out of descriptors: long enough for some to be
 closed, and not a busy loop."""
 
-ACCEPTS_PER_EVENT: Final = 64
-"""Connections accepted before it is another socket's turn."""
+ACCEPTS_PER_EVENT: Final = 16
+"""Connections accepted before it is another socket's turn: 4 ms, if each becomes a leg."""
 
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -147,10 +147,16 @@ class Acceptor:
     """Takes the connections of one listening socket until it is closed."""
 
     def __init__(
-        self, sock: socket.socket, accepted: Callable[[socket.socket, tuple[str, int]], None]
+        self,
+        sock: socket.socket,
+        accepted: Callable[[socket.socket, tuple[str, int]], None],
+        out_of_descriptors: Callable[[], None] | None = None,
     ) -> None:
+        """`out_of_descriptors` is called when a connection waits and there is no descriptor for
+        it; then comes a pause, after which there may be one."""
         self._sock = sock
         self._accepted = accepted
+        self._out_of_descriptors = out_of_descriptors
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock, self._readable)
@@ -164,6 +170,8 @@ class Acceptor:
             except OSError as error:
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise
+                if self._out_of_descriptors is not None:
+                    self._out_of_descriptors()
                 self._loop.remove_reader(self._sock)
                 self._pause = self._loop.call_later(ACCEPT_PAUSE, self._resume)
                 return

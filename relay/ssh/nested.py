@@ -66,7 +66,9 @@ class NestedStream(ChannelHandler, asyncio.Transport):
         # Nothing is sent any more: we have closed the channel, or the outer leg is gone.
         self._closed = False
         self._confirmed: asyncio.Future[None] | None = None
-        self._accept: Callable[[NestedStream], None] | None = None
+        # Answers the peer's open, and what that was: its number, window and packet size.
+        self._admit: Callable[[NestedStream], None] | None = None
+        self._asked = (-1, 0, 0)
         self.channel.local_id = outer.add_handler(self)
         self.channel.receive_window = NESTED_WINDOW
         self.channel.receive_packet = outer.max_data
@@ -90,21 +92,38 @@ class NestedStream(ChannelHandler, asyncio.Transport):
         )
         await self._confirmed
 
-    def accept(self, begin: Callable[[NestedStream], None]) -> None:
-        """Confirm the peer's open, which is to be passed in next, and `begin` the inner leg."""
-        self._accept = begin
+    def accept(self, admit: Callable[[NestedStream], None]) -> None:
+        """Have the peer's open, which is to be passed in next, answered by `admit`: at once or
+        later it calls `confirm` and attaches the inner leg, or it calls `refuse`."""
+        self._admit = admit
 
     def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
+        self._asked = sender, window, packet
+        assert self._admit is not None
+        self._admit(self)
+
+    def confirm(self) -> bool:
+        """Confirm the peer's open. False: the outer leg is gone."""
+        if self._closed:
+            return False
         channel = self.channel
+        sender, window, packet = self._asked
         channel.confirm(sender)
         self._may_send(window, packet)
         self.outer.send_payload(
             messages.open_confirmation(
-                sender, channel.local_id, channel.receive_window, channel.receive_packet
+                channel.remote_id, channel.local_id, channel.receive_window, channel.receive_packet
             )
         )
-        assert self._accept is not None
-        self._accept(self)
+        return True
+
+    def refuse(self, code: int, reason: str) -> None:
+        """Refuse the peer's open."""
+        if self._closed:
+            return
+        self._closed = True
+        self.outer.send_payload(messages.open_failure(self._asked[0], code, reason))
+        self.outer.remove_channel(self.channel.local_id)
 
     def confirmed(self, sender: int, window: int, packet: int) -> None:
         self.channel.confirmed(sender)

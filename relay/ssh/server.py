@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import asyncssh
@@ -35,6 +35,9 @@ from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
 from relay.wire import messages
 from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START
+
+if TYPE_CHECKING:
+    from relay.ssh.admission import Startup
 
 TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
 
@@ -71,6 +74,8 @@ class ServerLeg(Leg, FastServerConnection):
     """One client, an agent or a connect: which of the two shows by what it asks for."""
 
     host: Host
+    startup: Startup
+    """What `Admission` knows of it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -79,6 +84,7 @@ class ServerLeg(Leg, FastServerConnection):
         # The public key that it proved to have: with a certificate not the signer's, but its own.
         self.identity = b""
         self.address = ""
+        self.origin = ("", 0)
         self.peer = "?"
         self.logged_in = False
         # Who is behind it; one that does not say when it started did so now.
@@ -103,11 +109,15 @@ class ServerLeg(Leg, FastServerConnection):
             return "nobody"
         return f"{fingerprint(self.identity)} ({self.entry.comment or 'no comment'})"
 
-    def introduce(self, host: Host, address: tuple[str, int], peer: str = "") -> None:
+    def introduce(
+        self, host: Host, startup: Startup, address: tuple[str, int], peer: str = ""
+    ) -> None:
         """Whose leg it is and from where it came; before it is attached. `peer` names it in the
         log where that is more than its address."""
         self.host = host
+        self.startup = startup
         self.address = address[0]
+        self.origin = address
         self.peer = peer or format_address(*address)
 
     # -- authentication

@@ -10,7 +10,7 @@ import pytest
 from relay.cli import server
 from relay.cli.server import _parser
 from relay.cli.settings import NO_SETTINGS
-from relay.policy.limits import Limits, Startups
+from relay.policy.limits import Limits, NetBlockSize, Startups
 from relay.server.config import ServerConfig, changes
 
 EVERY_KEY = """\
@@ -24,6 +24,8 @@ share-services = ["gpu*:8000"]
 ciphers = "aes256-gcm@openssh.com"
 rekey-limit = "512M"
 max-startups = "5:50:20"
+per-source-max-startups = 7
+per-source-net-block-size = "24:56"
 login-grace-time = 2.5
 max-auth-tries = 3
 max-failed-tries = 0
@@ -78,7 +80,9 @@ def test_every_flag_is_a_key(monkeypatch: pytest.MonkeyPatch, file: Path) -> Non
         client_alive_count_max=0,
         drain=30,
         busy_poll=50,
-        limits=Limits(Startups(5, 50, 20), 2.5, 3, 0, 4, 5, 6, 7 << 20, 8 << 20),
+        limits=Limits(
+            Startups(5, 50, 20), 7, NetBlockSize(24, 56), 2.5, 3, 0, 4, 5, 6, 7 << 20, 8 << 20
+        ),
     )
     flags = {
         flag.removeprefix("--")
@@ -123,6 +127,15 @@ def test_an_empty_file_changes_nothing(monkeypatch: pytest.MonkeyPatch, file: Pa
         ("ciphers = 'none'", "{file}:1: ciphers: unknown cipher 'none'"),
         ("max-startups = '9:9'", "{file}:1: max-startups: '9:9': give begin:rate:full"),
         ("max-startups = '9:9:8'", "{file}:1: max-startups: '9:9:8': 1 <= begin <= full"),
+        ("per-source-max-startups = 0", "{file}:1: per-source-max-startups: '0': give NUMBER"),
+        (
+            "per-source-net-block-size = '33'",
+            "{file}:1: per-source-net-block-size: '33'",
+        ),
+        (
+            "per-source-net-block-size = '9:'",
+            "{file}:1: per-source-net-block-size: '9:'",
+        ),
         ("legs-per-key = 0", "{file}:1: legs-per-key: '0': give NUMBER"),
         ("waiting-per-leg = 0", "{file}:1: waiting-per-leg: '0': give SIZE"),
         ("waiting-per-leg = '1X'", "{file}:1: waiting-per-leg: '1X': give a size"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.policy.limits import FIRST_DELAY, MAX_DELAY, Limits, Startups
+from relay.policy.limits import FIRST_DELAY, MAX_DELAY, Limits, NetBlockSize, Startups
 from relay.policy.sources import Sources, source_of
 from relay.policy.tally import Tally
 
@@ -99,6 +99,14 @@ def test_a_source_is_what_one_customer_has() -> None:
     assert source_of("2001:db8:0:1::1") != source_of("2001:db8::1")
     assert source_of("::ffff:192.0.2.1") == source_of("192.0.2.1") == "192.0.2.1"
     assert source_of("somewhere") == "somewhere"
+
+
+def test_the_size_of_a_source_may_be_another() -> None:
+    size = NetBlockSize(24, 48)
+    assert source_of("192.0.2.1", size) == source_of("192.0.2.255", size) == "192.0.2.0/24"
+    assert source_of("2001:db8::1", size) == source_of("2001:db8:0:9::1", size) == "2001:db8::/48"
+    everybody = NetBlockSize(0, 0)
+    assert source_of("192.0.2.1", everybody) == source_of("198.51.100.1", everybody)
 
 
 def test_a_limit_is_told_once_and_then_counted() -> None:

@@ -32,12 +32,6 @@ def test_what_else_it_does_costs_lines_and_is_not_counted() -> None:
     assert list(strangers.report()) == [(HERE, 1)]
 
 
-def test_a_network_is_one_source() -> None:
-    strangers = Strangers()
-    assert sum(strangers.gone(f"2001:db8::{number:x}") for number in range(100)) == STRANGER_LINES
-    assert list(strangers.report()) == [("2001:db8::/64", 100 - STRANGER_LINES)]
-
-
 def test_a_login_gives_the_lines_back() -> None:
     strangers = Strangers()
     for _ in range(10):

@@ -22,8 +22,6 @@ def test_sources_do_not_wait_for_one_another() -> None:
     throttle = Throttle()
     waits(throttle, 100)
     assert waits(throttle, 1, address="192.0.2.2") == 0
-    waits(throttle, 100, address="2001:db8::1")
-    assert waits(throttle, 1, address="2001:db8::2") == 1, "one customer has a /64"
 
 
 def test_time_pays() -> None:

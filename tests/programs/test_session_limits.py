@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import asyncssh
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from relay.policy.limits import (
     LEGS_PER_KEY,
     MAX_STARTUPS,
+    PER_SOURCE_MAX_STARTUPS,
     SERVICES_PER_KEY,
     STRANGER_LINES,
 )
@@ -39,11 +40,33 @@ def test_streams_that_do_not_log_in(shared_site: Site, server: Server, endpoint:
         return taken, refused
 
     taken, refused = asyncio.run(knock())
-    assert MAX_STARTUPS[0] <= taken <= MAX_STARTUPS[-1]
-    assert refused == {(asyncssh.OPEN_RESOURCE_SHORTAGE, "Exceeded MaxStartups")}
+    assert MAX_STARTUPS[0] <= taken <= PER_SOURCE_MAX_STARTUPS
+    assert refused <= {
+        (asyncssh.OPEN_RESOURCE_SHORTAGE, f"Exceeded {limit}")
+        for limit in ("MaxStartups", "PerSourceMaxStartups")
+    }
     endpoint.wait_for("limit hit: max-startups$")
     # Nor are those that were taken a flood of lines.
     endpoint.wait_for("session over: nobody", count=min(taken, STRANGER_LINES))
+
+
+def test_streams_that_do_not_log_in_keep_nobody_out(
+    shared_site: Site, server: Server, endpoint: Process
+) -> None:
+    """B says where each comes from, whatever its client says."""
+
+    async def knock() -> None:
+        async with login(shared_site, server, "client", local_addr=("127.0.0.2", 0)) as stranger:
+            with suppress(asyncssh.ChannelOpenError):
+                while True:
+                    await stranger.open_connection("gpu1", 22, orig_host="127.0.0.3")
+            async with (
+                login(shared_site, server, "client", local_addr=("127.0.0.3", 0)) as leg,
+                inner_session(shared_site, leg) as inner,
+            ):
+                assert (await refusal(inner, "127.0.0.1", 1))[1] == "Connection refused"
+
+    asyncio.run(knock())
 
 
 def test_tries_in_one_session(shared_site: Site, server: Server, endpoint: Process) -> None:

@@ -25,6 +25,7 @@ from relay.errors import LegLost
 from relay.log import EventLog
 from relay.policy.limits import RECEIVE_BUFFER
 from relay.ssh import nested
+from relay.ssh.admission import Startup
 from relay.ssh.client import HERE, ClientLeg, _connect, connect
 from relay.ssh.config import ClientConfig
 from relay.ssh.endpoint import Endpoint
@@ -72,7 +73,8 @@ class Far:
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         leg = ServerLeg(asyncio.get_running_loop(), self.options)
-        leg.introduce(self, address)  # type: ignore[arg-type]
+        startup = Startup(address[0], lambda startup: leg, lambda reason: None, sock)
+        leg.introduce(self, startup, address)  # type: ignore[arg-type]
         self.legs.append(leg)
         leg.attach(sock)
 
@@ -86,7 +88,7 @@ class Far:
         return True
 
     def open_stream(self, leg: ServerLeg, *asked: Any) -> NestedStream:
-        stream = self.sessions.stream(leg, "test")
+        stream = self.sessions.stream(leg, "192.0.2.1", 1)
         self.streams.append(stream)
         return stream
 
@@ -564,7 +566,7 @@ async def test_who_falls_silent_is_given_up(tmp_path: Path) -> None:
 async def test_an_end_that_comes_with_the_opening_is_noticed(tmp_path: Path) -> None:
     """Before there is an inner leg to tell."""
     async with a_way(tmp_path) as way:
-        way.far.sessions._begin = lambda stream, origin: stream.abort()  # type: ignore[assignment]
+        way.far.sessions._begin = lambda _, stream, origin: stream.confirm() and stream.abort()  # type: ignore[assignment]
         with pytest.raises(LegLost, match="the other side closed the session"):
             await _connect(hop(tmp_path, 22, "gpu1"), LOG, way.outer)
         assert len(way.outer.handlers) == 1
