@@ -33,6 +33,17 @@ INPUT_AND_OUTPUT: Final = {
 """What a layer without sockets, event loop and clock has no use for."""
 
 
+NOT_EVERYWHERE: Final = {
+    "AF_UNIX", "O_CLOEXEC", "SIGHUP", "add_signal_handler", "chown", "fchmod", "fork", "geteuid",
+    "getgid", "getuid", "mkfifo", "open_unix_connection", "recvmsg", "sendmsg", "start_unix_server",
+}  # fmt: skip
+NO_MODULES_EVERYWHERE: Final = {"fcntl", "grp", "pwd", "resource", "termios", "uvloop"}
+"""What Windows' Python lacks, and what a module uses by the names in relay/ssh/system.py."""
+
+OF_LINUX: Final = {"relay.server.systemd", "relay.ssh.system"}
+"""That place, and what has work only where systemd is."""
+
+
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
 
@@ -86,3 +97,12 @@ def test_only_the_ssh_layer_imports_asyncssh() -> None:
 @pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) == "relay.wire"])
 def test_the_wire_is_bytes_in_bytes_out(module: str) -> None:
     assert outside(module) & INPUT_AND_OUTPUT == set()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in OF_LINUX])
+def test_what_not_every_system_has_is_asked_of_one_place(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_bytes())
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert (used & NOT_EVERYWHERE) | (outside(module) & NO_MODULES_EVERYWHERE) == set(), (
+        "not there on Windows: relay/ssh/system.py has it for every system"
+    )
