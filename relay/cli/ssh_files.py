@@ -128,7 +128,7 @@ class Machine:
         try:
             words = shell_command(command, os.environ.get("SHELL") or SHELL)
         except OSError as error:
-            raise UsageError(f"Match exec {command!r}: {error.strerror}") from None
+            raise UsageError(error.strerror) from None
         done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=2, check=False)
         return done.returncode == 0
 

@@ -68,7 +68,7 @@ class Outside(Protocol):
         ...
 
     def run(self, command: str) -> bool:
-        """Whether the command, given to a shell, succeeds."""
+        """Whether the command, given to a shell, succeeds. Raises UsageError."""
         ...
 
 
@@ -318,10 +318,9 @@ class Config:
                 tag = self.get(keywords.TAG, "")
                 return match_pattern_list(tag, argument, ignore_case=False)
         try:
-            command = expand_command(argument, self.tokens())
+            return self._outside.run(expand_command(argument, self.tokens()))
         except UsageError as error:
             raise place.error(error, "Match exec") from None
-        return self._outside.run(command)
 
     def _include(self, line: Line, source: Source, active: bool) -> None:
         """ "Files without absolute paths are assumed to be in ~/.ssh if included in a user

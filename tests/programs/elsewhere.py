@@ -95,6 +95,7 @@ def take_away() -> None:
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment]
     os.environ["USERNAME"] = "somebody"
+    os.environ.pop("SHELL", None)
     for module, names in NAMES.items():
         for name in names:
             if hasattr(module, name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import relay
-from tests.programs.chain import Server, Site
+from relay.cli.units import UNIT
+from tests.programs.chain import Server, Site, find, start_chain
 from tests.programs.process import Process
 from tests.programs.service import USER, Unit, find_namespaces
 from tests.programs.traffic import GUARD, MIB, dial, exchange
@@ -214,3 +216,40 @@ def test_the_unit_is_played_as_strictly_as_it_says(site: Site) -> None:
         "wrote its own", "read", "/tmp/x",
         f"CapEff: {nothing}", f"CapBnd: {nothing}", f"CapAmb: {nothing}", "NoNewPrivs: 1",
     ]  # fmt: skip
+
+
+class Traced(Site):
+    """Each program's system calls are written down, by a process beside it (`-D`)."""
+
+    def start(self, name: str, *command: str | Path) -> Process:
+        calls = self.folder / f"{name}.calls"
+        return super().start(name, find("strace"), "-D", "-f", "-qq", "-o", calls, *command)
+
+
+def calls_of_filter(name: str) -> set[str]:
+    """The system calls of a set that systemd has by name."""
+    answer = subprocess.run(
+        [find("systemd-analyze"), "--no-pager", "syscall-filter", name],
+        env=os.environ | {"SYSTEMD_COLORS": "0"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = [line.strip() for line in answer.stdout.splitlines()[1:]]
+    found = {line for line in lines if line and not line.startswith(("#", "@"))}
+    return found.union(*(calls_of_filter(line) for line in lines if line.startswith("@")))
+
+
+def test_every_system_call_passes_the_filter(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        chain = start_chain(Traced(tmp_path, stack))
+        exchange(*chain.stream(), MIB)
+    allowed: set[str] = set()
+    for line in UNIT.splitlines():
+        if line.startswith("SystemCallFilter="):
+            value = line.partition("=")[2]
+            sets = [calls_of_filter(name) for name in value.removeprefix("~").split()]
+            allowed = allowed.difference(*sets) if value.startswith("~") else allowed.union(*sets)
+    used = set()
+    for name in ("relay-server", "relay-agent", "relay-connect"):
+        calls = (tmp_path / f"{name}.calls").read_text()
+        used |= set(re.findall(r"^[0-9]+ +([a-z0-9_]+)\(", calls, re.MULTILINE))
+    assert {"recvfrom", "connect"} <= used
+    assert used <= allowed
