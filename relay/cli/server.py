@@ -22,6 +22,7 @@ from relay.cli.service import default_state_dir
 from relay.cli.settings import Several, checked, read_settings
 from relay.errors import UsageError
 from relay.policy.forward import parse_listen
+from relay.policy.hold import HOLD
 from relay.policy.limits import (
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
@@ -112,6 +113,14 @@ def _parser() -> CommandLine:
         type=seconds,
         default=DRAIN,
         help="after SIGTERM, let open streams go on for so long (default %(default)g)",
+    )
+    group.add_argument(
+        "--hold",
+        metavar="SECONDS",
+        type=seconds,
+        default=HOLD,
+        help="let who opens a service whose agent has just gone wait so long for its return; "
+        "0: refuse at once (default %(default)g)",
     )
     _add_keepalive(group)
     add_busy_poll(group)
@@ -279,6 +288,7 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
         client_alive_interval=arguments.client_alive_interval,
         client_alive_count_max=arguments.client_alive_count_max,
         drain=arguments.drain,
+        hold=arguments.hold,
         busy_poll=arguments.busy_poll,
         limits=limits,
     )

@@ -154,14 +154,9 @@ class Registry(Generic[Holder]):
         return next(iter(self.find_all(host, port)), None)
 
     def find_all(self, host: str, port: int) -> tuple[Service[Holder], ...]:
-        """The services that a `direct-tcpip` to this host and port may reach.
-
-        A port service is reached as this machine's loopback, which is what a client of a stock
-        sshd would write, however it is bound.
-        """
-        if host.startswith(SHARE_MARK) or (is_address(host) and not _is_this_machine(host)):
-            return ()
-        return self.all_at(host, port)
+        """The services that a `direct-tcpip` to this host and port may reach."""
+        key = wanted_key(host, port)
+        return tuple(self._services.get(key, ())) if key is not None else ()
 
 
 def unmarked(bind: str) -> str:
@@ -202,6 +197,17 @@ def service_key(bind: str, port: int) -> ServiceKey:
     """
     bind = unmarked(bind)
     return ("", port) if is_address(bind) else (bind.lower(), port)
+
+
+def wanted_key(host: str, port: int) -> ServiceKey | None:
+    """The key of the service that a `direct-tcpip` to this host and port means, if it can be one.
+
+    A port service is reached as this machine's loopback, which is what a client of a stock sshd
+    would write, however it is bound.
+    """
+    if host.startswith(SHARE_MARK) or (is_address(host) and not _is_this_machine(host)):
+        return None
+    return service_key(host, port)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from relay.policy.hold import HOLD
 from relay.policy.limits import (
     BUSY_POLL,
     CLIENT_ALIVE_COUNT_MAX,
@@ -43,6 +44,8 @@ class ServerConfig:
     client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX
     """Questions without an answer after which a client is given up; 0: it never is."""
     drain: float = DRAIN
+    hold: float = HOLD
+    """Seconds for which who opens a service waits while its agent is away; 0: not at all."""
     busy_poll: int = BUSY_POLL
     """Microseconds for which the program polls, at most, before it sleeps; 0: it never does."""
     limits: Limits = field(default_factory=Limits)

@@ -58,7 +58,7 @@ class Relay:
         self.config = config
         limits = config.limits
         self._admission.limits = limits
-        self.services.config = config
+        self.services.configure(config)
         self._options = server_options(
             self._host_keys, config.ciphers, limits.login_grace_time,
             config.client_alive_interval, config.client_alive_count_max,

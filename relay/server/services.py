@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from relay.errors import AddressError, Replaced
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
+from relay.policy.hold import Hold
 from relay.policy.patterns import match_pattern
 from relay.policy.services import (
     NOT_PUBLISHED,
@@ -18,13 +20,16 @@ from relay.policy.services import (
     ServiceError,
     ServiceHeld,
     is_address,
+    service_key,
     unmarked,
+    wanted_key,
 )
 from relay.policy.takeover import ANSWER_WITHIN, Verdict, judge
 from relay.policy.waiting import WaitingList
 from relay.server.config import ServerConfig
+from relay.server.held import HeldOpen
 from relay.server.splices import SplicedStream
-from relay.ssh.handler import OpenRefused
+from relay.ssh.handler import ChannelHandler, OpenRefused
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
 from relay.wire.messages import forward_fields, tcpip_fields
@@ -39,7 +44,6 @@ class Services:
     def __init__(
         self, config: ServerConfig, log: EventLog, limit_hit: Callable[[str], object]
     ) -> None:
-        # Set by B when it is read again.
         self.config = config
         self.log = log
         self._hit = limit_hit
@@ -51,8 +55,17 @@ class Services:
         # Agents of ours that were refused something; and who is being asked whether it is there.
         self._waiting: WaitingList[ServerLeg] = WaitingList()
         self._asked: set[ServerLeg] = set()
+        # Opens that wait for a service whose agent is away, and when the next of them end.
+        self._hold: Hold[HeldOpen] = Hold(config.hold)
+        self._hold_ends: asyncio.TimerHandle | None = None
         # How many services each key has published; never 0.
         self._count_of: Counter[bytes] = Counter()
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go on with this configuration."""
+        self.config = config
+        self._hold.seconds = config.hold
+        self._end_hold()
 
     @property
     def published(self) -> int:
@@ -67,6 +80,7 @@ class Services:
     def drain(self) -> None:
         """Take nothing new."""
         self.draining = True
+        self._try_again(self._hold.stop())
         self.close()
 
     def close(self) -> None:
@@ -74,6 +88,8 @@ class Services:
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
+        if self._hold_ends is not None:
+            self._hold_ends.cancel()
 
     # -- publishing
 
@@ -105,6 +121,9 @@ class Services:
             self._refuse_service(leg, bind, port, str(error))
             return None
         self._waiting.remove(leg, bind, port)
+        # Later: the agent hears first that it is published.
+        held = self._hold.end(service_key(bind, service.port))
+        asyncio.get_running_loop().call_soon(self._try_again, held)
         self.log.info(
             "service published", "{service} published by {leg}",
             service=str(service), leg=str(leg),
@@ -203,9 +222,10 @@ class Services:
         self.withdraw_all(leg, "its leg is down")
 
     def withdraw_all(self, leg: ServerLeg, reason: str) -> None:
-        """Everything of this leg. Streams that are open go on."""
+        """Everything of this leg, which is gone. Streams that are open go on."""
         for service in self._registry.withdraw_all(leg):
             self._close(service, reason)
+            self._miss(service)
 
     def _refuse_service(self, leg: ServerLeg, bind: str, port: int, reason: str) -> None:
         if leg.is_ours:
@@ -246,7 +266,7 @@ class Services:
 
     def open_stream(
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
-    ) -> object:
+    ) -> ChannelHandler:
         """A's `direct-tcpip` (RFC 4254 §7.2): a splice to the agent that holds the service.
 
         B never dials anything itself: a relay is no open proxy.
@@ -257,9 +277,13 @@ class Services:
             raise self._refuse_stream(leg, wanted, "this key may not open it", permitted=False)
         if self.draining:
             raise self._refuse_stream(leg, wanted, GOODBYE)
-        services = [one for one in self._registry.find_all(host, port) if one.holder.alive]
+        found = self._registry.find_all(host, port)
+        services = [one for one in found if one.holder.alive]
         if not services:
-            raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
+            if found:
+                self._miss(found[0])  # Its leg is about to be gone.
+            again = partial(self.open_stream, leg, host, port, origin_host, origin_port)
+            return self._hold_open(leg, host, port, again)
         # Of several that share it, who has the fewest open streams; of these, the longest there.
         service = min(services, key=self._open_streams.__getitem__)
         if leg.full() or service.holder.full(serving=True):
@@ -269,6 +293,53 @@ class Services:
         # counts strangers by it.
         fields = tcpip_fields(service.bind, service.port, *leg.origin)
         return SplicedStream(leg, service, fields, self.log, self._open_streams).ends[0]
+
+    # -- opens that wait
+
+    def _miss(self, service: Service[ServerLeg]) -> None:
+        """The leg of its agent is gone: who opens it now waits until it is back."""
+        if any(other.holder.alive for other in self._registry.all_at(service.bind, service.port)):
+            return
+        now = asyncio.get_running_loop().time()
+        self._hold.lost(service_key(service.bind, service.port), service.holder.identity, now)
+        self._await_end()
+
+    def forget_key(self, identity: bytes) -> None:
+        """This key may not log in any more: nobody waits for what it had published."""
+        self._try_again(self._hold.forget(identity))
+
+    def _hold_open(
+        self, leg: ServerLeg, host: str, port: int, again: Callable[[], ChannelHandler]
+    ) -> HeldOpen:
+        """For a service that is not published: wait for it, if it was a moment ago. Raises
+        `OpenRefused`."""
+        key = wanted_key(host, port)
+        wanted = format_address(host, port)
+        if key is None or not self._hold.takes(key, asyncio.get_running_loop().time()):
+            raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
+        if leg.full():
+            text = f"{wanted}: there are too many streams already"
+            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
+        self.log.debug("stream held", "{service}: {leg} waits for it", service=wanted, leg=str(leg))
+        return HeldOpen(leg, again, partial(self._hold.wait, key), self._hold.leave)
+
+    def _try_again(self, held: list[HeldOpen]) -> None:
+        """Pass them on to the service, or refuse them if it is not there."""
+        for one in held:
+            one.try_again()
+
+    def _end_hold(self) -> None:
+        """Whose time is over?"""
+        if self._hold_ends is not None:
+            self._hold_ends.cancel()
+            self._hold_ends = None
+        self._try_again(self._hold.expire(asyncio.get_running_loop().time()))
+        self._await_end()
+
+    def _await_end(self) -> None:
+        due = self._hold.due()
+        if self._hold_ends is None and due is not None:
+            self._hold_ends = asyncio.get_running_loop().call_at(due, self._end_hold)
 
     def _refuse_stream(
         self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True

@@ -37,6 +37,7 @@ waiting-per-process = "8M"
 client-alive-interval = 2.5
 client-alive-count-max = 0
 drain = 30
+hold = 5
 busy-poll = 50
 verbose = 1
 log-format = "json"
@@ -79,6 +80,7 @@ def test_every_flag_is_a_key(monkeypatch: pytest.MonkeyPatch, file: Path) -> Non
         client_alive_interval=2.5,
         client_alive_count_max=0,
         drain=30,
+        hold=5,
         busy_poll=50,
         limits=Limits(
             Startups(5, 50, 20), 7, NetBlockSize(24, 56), 2.5, 3, 0, 4, 5, 6, 7 << 20, 8 << 20

@@ -1,0 +1,125 @@
+"""Opens that wait for a service whose agent is being restarted.
+
+A service that is lost with its agent's connection is *missed* for a while (`--hold`): who opens it
+meanwhile is neither granted nor refused, but waits until it is published again, or until the while
+is over. So a restarted agent costs a visitor a moment and not its request, whatever client it has.
+
+Not missed is what its agent gave up by itself, what another agent still has a share of, and what
+was published with a key that may not log in any more.
+
+Pure: what happens comes with the time at which it does; who is to be let in or turned away is what
+the methods return, in the order in which they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from relay.policy.services import ServiceKey
+
+HOLD: Final = 15.0
+"""Seconds for which a lost service is missed: an agent is back within one or two, and a person or a
+program that waits longer than this has given up."""
+
+MISSED_SERVICES: Final = 16384
+"""Services that are missed at once: a large fleet that loses its network costs 4 MiB."""
+
+HELD_PER_SERVICE: Final = 256
+"""Opens that wait for one service: what comes to a busy one in a second or two. They all begin
+when it is back."""
+
+HELD_OPENS: Final = 4096
+"""The same for all services together. Each is a channel of its opener too, and costs 1 KiB."""
+
+Visitor = TypeVar("Visitor", bound=Hashable)
+"""Somebody whose open waits; compared and hashed by identity."""
+
+
+@dataclass(slots=True)
+class _Missed(Generic[Visitor]):
+    """A service that is missed."""
+
+    since: float
+    identity: bytes
+    visitors: dict[Visitor, None] = field(default_factory=dict)
+
+
+class Hold(Generic[Visitor]):
+    """Which services are missed, and who waits for them."""
+
+    def __init__(self, seconds: float = HOLD) -> None:
+        # May be changed at any time; 0: nothing is missed.
+        self.seconds = seconds
+        # In the order in which they were lost, which is that of their ends.
+        self._missed: dict[ServiceKey, _Missed[Visitor]] = {}
+        # For each visitor what it waits for; in step with `_missed`.
+        self._wanted: dict[Visitor, ServiceKey] = {}
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._wanted)
+
+    def lost(self, key: ServiceKey, identity: bytes, now: float) -> None:
+        """The last agent of this service is gone; it was published with the key `identity`."""
+        if self.seconds and key not in self._missed and len(self._missed) < MISSED_SERVICES:
+            self._missed[key] = _Missed(now, identity)
+
+    def takes(self, key: ServiceKey, now: float) -> bool:
+        """May one more open wait for this service?"""
+        missed = self._missed.get(key)
+        return (
+            missed is not None
+            and now < missed.since + self.seconds
+            and len(missed.visitors) < HELD_PER_SERVICE
+            and len(self._wanted) < HELD_OPENS
+        )
+
+    def wait(self, key: ServiceKey, visitor: Visitor) -> None:
+        """It does; `takes` was asked before."""
+        self._missed[key].visitors[visitor] = None
+        self._wanted[visitor] = key
+
+    def leave(self, visitor: Visitor) -> None:
+        """It waits no more: its leg is gone. No effect if it does not wait."""
+        key = self._wanted.pop(visitor, None)
+        if key is not None:
+            del self._missed[key].visitors[visitor]
+
+    def end(self, key: ServiceKey) -> list[Visitor]:
+        """The service is there again, or will not come back. Returns who waited for it."""
+        missed = self._missed.pop(key, None)
+        return [] if missed is None else self._dismiss(missed)
+
+    def forget(self, identity: bytes) -> list[Visitor]:
+        """This key may not log in any more. Returns who waited for what it had published."""
+        keys = [key for key, missed in self._missed.items() if missed.identity == identity]
+        return self._end_all(keys)
+
+    def expire(self, now: float) -> list[Visitor]:
+        """Returns who has waited in vain."""
+        keys = []
+        for key, missed in self._missed.items():
+            if now < missed.since + self.seconds:
+                break
+            keys.append(key)
+        return self._end_all(keys)
+
+    def stop(self) -> list[Visitor]:
+        """Nothing is missed from now on. Returns who waited."""
+        self.seconds = 0.0
+        return self._end_all(list(self._missed))
+
+    def due(self) -> float | None:
+        """When `expire` has something to do next; None: nothing is missed."""
+        first = next(iter(self._missed.values()), None)
+        return None if first is None else first.since + self.seconds
+
+    def _end_all(self, keys: Iterable[ServiceKey]) -> list[Visitor]:
+        return [visitor for key in keys for visitor in self.end(key)]
+
+    def _dismiss(self, missed: _Missed[Visitor]) -> list[Visitor]:
+        for visitor in missed.visitors:
+            del self._wanted[visitor]
+        return list(missed.visitors)
