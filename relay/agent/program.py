@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
@@ -23,8 +24,8 @@ from relay.policy.grants import Permit
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.dial import dial_service, dial_unix
 from relay.ssh.endpoint import Endpoint, log_end
+from relay.ssh.engine import Engine
 from relay.ssh.handler import OpenRefused
-from relay.ssh.stream import Flusher
 from relay.ssh.supervise import Supervisor
 from relay.wire.messages import agent_started
 from relay.wire.numbers import AGENT_STARTED, OpenFailure
@@ -39,27 +40,33 @@ async def run(config: AgentConfig, log: EventLog) -> None:
     for forward in config.remote_forwards:
         if forward.listen_path:
             raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
-    flusher = Flusher.here()
-    flusher.poll.limit(config.busy_poll)
-    flusher.windows.most = config.max_window
     # Before B is dialled: what is wrong on this machine is told first.
     endpoint = SessionEndpoint(config.endpoint, log) if config.endpoint else None
     where = format_address(config.client.host, config.client.port)
+    engine = Engine(
+        asyncio.get_running_loop(), busy_poll=config.busy_poll, max_window=config.max_window
+    )
     try:
         # An agent is out of its owner's reach when B is put right again: it never gives up.
         supervisor = Supervisor(where, log, once=config.once, keep_trying=True)
-        await supervisor.run(Publisher(config, endpoint, log).attempt)
+        await supervisor.run(Publisher(config, endpoint, log, engine).attempt)
     finally:
         if endpoint is not None:
             endpoint.close()
+        engine.close()
 
 
 class Publisher:
     """What the agent has to publish, over one leg after another."""
 
     def __init__(
-        self, config: AgentConfig, endpoint: SessionEndpoint | None, log: EventLog
+        self,
+        config: AgentConfig,
+        endpoint: SessionEndpoint | None,
+        log: EventLog,
+        engine: Engine,
     ) -> None:
+        self._engine = engine
         self._config = config
         self._endpoint = endpoint
         self._log = log
@@ -73,7 +80,7 @@ class Publisher:
     async def attempt(self, up: Callable[[], None]) -> None:
         """Publish over a new leg until it is lost. Raises `RelayError`."""
         client = self._config.client
-        leg = await connect(client, self._log)
+        leg = await connect(client, self._log, self._engine)
         try:
             if leg.to_a_relay:
                 age = round(1000 * (anyio.current_time() - self._started))

@@ -95,7 +95,7 @@ class SessionEndpoint:
     def _begin(self, startup: Startup, stream: NestedStream, origin: str) -> ServerLeg | None:
         if not stream.confirm():
             return None
-        leg = ServerLeg(asyncio.get_running_loop(), self._options)
+        leg = ServerLeg(stream.outer.engine, self._options)
         leg.introduce(self, startup, (THIS_MACHINE, 0), f"{origin} by way of the relay")
         leg.limit_hit = self._admission.hit
         self._legs.add(leg)

@@ -5,9 +5,10 @@ The ports are opened once and stay open; the legs come and go under them.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from enum import Enum
 from typing import Any
 
@@ -22,6 +23,7 @@ from relay.errors import AddressError, PeerError
 from relay.log import EventLog
 from relay.policy.forward import Forward, format_address
 from relay.ssh.client import ClientLeg, connect, explain
+from relay.ssh.engine import Engine
 from relay.ssh.hostkeys import fingerprint
 from relay.ssh.local import (
     EVERY_ADDRESS,
@@ -30,25 +32,30 @@ from relay.ssh.local import (
     listen,
     listen_unix,
 )
-from relay.ssh.stream import Flusher
 from relay.ssh.supervise import Supervisor
 from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION
 
 
 async def run(config: ConnectConfig, log: EventLog) -> None:
     """Forward until cancelled, or until the leg is lost for good. Raises `RelayError`."""
-    flusher = Flusher.here()
-    flusher.poll.limit(config.busy_poll)
-    flusher.windows.most = config.max_window
-    if config.stdio_forward is not None:
-        await one_stream(config, *config.stdio_forward, log)
-        return
+    engine = Engine(
+        asyncio.get_running_loop(), busy_poll=config.busy_poll, max_window=config.max_window
+    )
+    with closing(engine):
+        if config.stdio_forward is not None:
+            await one_stream(config, *config.stdio_forward, log, engine)
+        else:
+            await forward(config, log, engine)
+
+
+async def forward(config: ConnectConfig, log: EventLog, engine: Engine) -> None:
+    """Everything but `-W`."""
     async with anyio.create_task_group() as waiting:
         with ExitStack() as stack:
             gate: Gate[ClientLeg] = Gate(config.wait, waiting)
             # Before B is dialled: what is wrong on this machine is told first.
             forwards = open_forwards(config, gate, stack, log)
-            carried = Carried(config, gate, forwards, log)
+            carried = Carried(config, gate, forwards, log, engine)
             await supervisor(config, log, wanted=gate.wanted).run(carried.attempt)
 
 
@@ -58,14 +65,16 @@ def supervisor(config: ConnectConfig, log: EventLog, **settings: Any) -> Supervi
     return Supervisor(where, log, once=once, keep_trying=keep_trying, **settings)
 
 
-async def one_stream(config: ConnectConfig, host: str, port: int, log: EventLog) -> None:
+async def one_stream(
+    config: ConnectConfig, host: str, port: int, log: EventLog, engine: Engine
+) -> None:
     """`-W`: the leg is tried for as long as any connection waits for it. Once the stream has
     begun nothing is tried again: bytes are on their way. Raises `RelayError`."""
     failure: PeerError | None = None
 
     async def attempt(up: Callable[[], None]) -> None:
         nonlocal failure
-        leg = await connect(config.client, log)
+        leg = await connect(config.client, log, engine)
         up()
         try:
             await run_stdio(leg, host, port)
@@ -88,7 +97,9 @@ class Carried:
         gate: Gate[ClientLeg],
         forwards: list[LocalForward | DynamicForward],
         log: EventLog,
+        engine: Engine,
     ) -> None:
+        self._engine = engine
         self._config = config
         self._gate = gate
         self._forwards = forwards
@@ -98,7 +109,7 @@ class Carried:
     async def attempt(self, up: Callable[[], None]) -> None:
         """Carry streams over a new leg until it is lost. Raises `RelayError`."""
         client = self._config.client
-        leg = await connect(client, self._log)
+        leg = await connect(client, self._log, self._engine)
         try:
             self._gate.open(leg)
             up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from relay.server.config import ServerConfig
 from relay.server.relay import Relay
 from relay.server.systemd import Supervisor, inherited_sockets
 from relay.ssh.admission import REPORT_INTERVAL
+from relay.ssh.engine import Engine
 from relay.ssh.hostkeys import (
     HOST_KEY_NAME,
     HostIdentity,
@@ -34,7 +36,8 @@ async def run(
 ) -> None:
     """Serve until cancelled, then let the streams finish. Raises `LocalError` when it cannot
     begin. `reread` gives the configuration as it is now, for SIGHUP."""
-    relay = Relay(config, load_host_keys(config, log), log)
+    engine = Engine(asyncio.get_running_loop())
+    relay = Relay(config, load_host_keys(config, log), log, engine)
     supervisor = Supervisor()
     acceptors: list[Acceptor] = []
     try:
@@ -58,6 +61,7 @@ async def run(
         relay.close()
         with anyio.CancelScope(shield=True):
             await anyio.lowlevel.checkpoint()  # The legs' last words leave in this turn.
+        engine.close()
 
 
 def _sockets(config: ServerConfig, log: EventLog) -> list[socket.socket]:

@@ -14,18 +14,21 @@ from relay.server.legs import Legs
 from relay.server.services import GOODBYE, Services
 from relay.ssh.admission import Admission, Startup, turn_away
 from relay.ssh.descriptors import scarce
+from relay.ssh.engine import Engine
 from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.server import ServerLeg, server_options
-from relay.ssh.stream import Flusher
 
 
 class Relay:
     """The state of B. Everything in it belongs to one event loop."""
 
-    def __init__(self, config: ServerConfig, host_keys: list[HostIdentity], log: EventLog) -> None:
+    def __init__(
+        self, config: ServerConfig, host_keys: list[HostIdentity], log: EventLog, engine: Engine
+    ) -> None:
         self.log = log
+        self._engine = engine
         path = config.authorized_keys or config.state_dir / "authorized_keys"
         self.key_file = KeyFile(path, log)
         self.key_file.keys()  # Its problems are told now, not at the first login.
@@ -63,9 +66,8 @@ class Relay:
             self._host_keys, config.ciphers, limits.login_grace_time,
             config.client_alive_interval, config.client_alive_count_max,
         )  # fmt: skip
-        flusher = Flusher.here()
-        flusher.waiting_limit = limits.waiting_per_process
-        flusher.poll.limit(config.busy_poll)
+        self._engine.waiting_limit = limits.waiting_per_process
+        self._engine.poll.limit(config.busy_poll)
         self.legs.configure(config)
 
     def report_limits(self) -> None:
@@ -99,7 +101,7 @@ class Relay:
         self, startup: Startup, sock: socket.socket, address: tuple[str, int]
     ) -> ServerLeg | None:
         """Speak with whoever is there."""
-        leg = ServerLeg(asyncio.get_running_loop(), self._options)
+        leg = ServerLeg(self._engine, self._options)
         leg.introduce(self, startup, address)
         self.legs.add(leg)
         try:

@@ -103,7 +103,7 @@ class SplicedStream:
 
     def open(self, sender: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
-        self.splice = Splice(sender, window, packet, self.ends[0].leg.flusher.credit)
+        self.splice = Splice(sender, window, packet, self.ends[0].leg.engine.credit)
         self._open_streams[self._service] += 1
         for end, channel in zip(self.ends, self.splice.channels, strict=True):
             channel.local_id = end.leg.add_handler(end)

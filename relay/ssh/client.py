@@ -27,6 +27,7 @@ from relay.log import EventLog
 from relay.policy.forward import format_address
 from relay.ssh.config import ClientConfig
 from relay.ssh.dial import FAMILIES, dial
+from relay.ssh.engine import Engine
 from relay.ssh.handler import OpenRefused
 from relay.ssh.identities import Identities, load_identities
 from relay.ssh.internals import FastClientConnection, available, common_options
@@ -150,7 +151,7 @@ class ClientLeg(Leg, FastClientConnection):
 
         Raises `LegLost`.
         """
-        done: asyncio.Future[int | None] = self.loop.create_future()
+        done: asyncio.Future[int | None] = self.engine.loop.create_future()
 
         def answered(fields: bytes | None) -> None:
             found = None
@@ -203,7 +204,7 @@ class Owner(asyncssh.SSHClient):
             self._leg.down.set()
 
 
-async def connect(config: ClientConfig, log: EventLog) -> ClientLeg:
+async def connect(config: ClientConfig, log: EventLog, engine: Engine) -> ClientLeg:
     """A leg to the host that `config` names, logged in, through those of its `proxy_jump`.
 
     Raises `PeerError` or `LocalError`, with a text for the user.
@@ -211,7 +212,7 @@ async def connect(config: ClientConfig, log: EventLog) -> ClientLeg:
     leg: ClientLeg | None = None
     for hop in (*config.proxy_jump, replace(config, proxy_jump=())):
         try:
-            leg = await _connect(hop, log, leg)
+            leg = await _connect(hop, log, engine, leg)
         except BaseException:
             if leg is not None:
                 leg.close()
@@ -220,20 +221,21 @@ async def connect(config: ClientConfig, log: EventLog) -> ClientLeg:
     return leg
 
 
-async def _connect(config: ClientConfig, log: EventLog, via: ClientLeg | None) -> ClientLeg:
+async def _connect(
+    config: ClientConfig, log: EventLog, engine: Engine, via: ClientLeg | None
+) -> ClientLeg:
     """One leg: from here, or as a session inside `via`, which ends with it."""
     where = format_address(config.host, config.port)
     verifier = HostKeyVerifier(config, KnownHosts.load(config, log), log)
     identities = await load_identities(config, log)
-    loop = asyncio.get_running_loop()
     try:
         # "This timeout is applied both to establishing the connection and to performing the
         # initial SSH protocol handshake and key exchange."
         with anyio.fail_after(config.connect_timeout) as timeout:
             options = client_options(config, verifier, identities)
             way, proxy = await _reach(config, where, via)
-            options.waiter = loop.create_future()
-            leg = ClientLeg(loop, options, wait="auth")
+            options.waiter = engine.loop.create_future()
+            leg = ClientLeg(engine, options, wait="auth")
             leg.rekey_limit = config.rekey_limit
             leg.proxy, leg.via = proxy, via
             leg.host_key_shown = lambda: setattr(timeout, "deadline", math.inf)

@@ -20,7 +20,6 @@ How a stream ends (RFC 4254 §5.3):
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import struct
@@ -30,12 +29,11 @@ from typing import Final
 
 from relay.log import EventLog, Field
 from relay.ssh.dial import RESET_ON_CLOSE
+from relay.ssh.engine import Engine
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.local import spare_pacing
-from relay.ssh.stream import Flusher
 from relay.ssh.system import AF_UNIX
-from relay.ssh.watch import ResetWatch
 from relay.wire import messages
 from relay.wire.channel import MIN_PACKET, Channel, Half, Message
 from relay.wire.numbers import OpenFailure
@@ -58,8 +56,8 @@ class Endpoint(ChannelHandler):
         # The stream never came to be, because one side or the other said no.
         self.refused = False
         self._ended: Callable[[Endpoint, str], None] | None = ended
-        self._loop = asyncio.get_running_loop()
-        self._watch = ResetWatch.of(self._loop)
+        self._loop = leg.engine.loop
+        self._watch = leg.engine.watch
         self._sock: socket.socket | None = None
         self._reading = False
         self._writing = False
@@ -67,7 +65,7 @@ class Endpoint(ChannelHandler):
         self._pending: deque[memoryview] = deque()
         # Of the received bytes, those that the socket has taken.
         self._delivered = 0
-        self._window = ReceiveWindow(leg.flusher.windows)
+        self._window = ReceiveWindow(leg.engine.windows)
         self.channel.local_id = leg.add_handler(self)
         self.channel.receive_window = self._window.size
         self.channel.receive_packet = leg.max_data
@@ -173,24 +171,24 @@ class Endpoint(ChannelHandler):
         self._read()
 
     def _readable(self) -> None:
-        flusher = self.leg.flusher
-        flush = flusher.begin_read()
+        engine = self.leg.engine
+        flush = engine.begin_read()
         before = self.sent_bytes
         try:
-            goes_on = self._read_packets(flusher)
+            goes_on = self._read_packets(engine)
         finally:
             if flush:
-                flusher.flush()
-            flusher.end_read(self.sent_bytes - before)
+                engine.flush()
+            engine.end_read(self.sent_bytes - before)
         if not goes_on:
             self._read()
 
-    def _read_packets(self, flusher: Flusher) -> bool:
+    def _read_packets(self, engine: Engine) -> bool:
         """What the socket has, as packets one behind the other in the scratch memory. Returns
         whether that was all, and more may come."""
-        leg, channel, sock, scratch = self.leg, self.channel, self._sock, flusher.scratch
+        leg, channel, sock, scratch = self.leg, self.channel, self._sock, engine.scratch
         while sock is not None and leg.has_room:
-            start = flusher.scratch_used + leg.headroom
+            start = engine.scratch_used + leg.headroom
             data = start + DATA_OFFSET
             room = min(channel.send_window, channel.send_packet)
             if room == 0 or data + room + leg.tailroom > len(scratch):
@@ -210,7 +208,7 @@ class Endpoint(ChannelHandler):
             length = frame_data(scratch, start, size)
             # Nothing stands between two packets that no outer packet has to be written around.
             end = start + length + OVERHEAD
-            flusher.scratch_used = data + size + leg.tailroom if leg.headroom else end
+            engine.scratch_used = data + size + leg.tailroom if leg.headroom else end
             leg.send_data(scratch, start, length, channel)
             if size < room:
                 return True
@@ -382,7 +380,7 @@ class Endpoint(ChannelHandler):
 
     def _report(self, reason: str) -> None:
         ended, self._ended = self._ended, None
-        self.leg.flusher.windows.forget(self._window)
+        self.leg.engine.windows.forget(self._window)
         if ended is not None:
             ended(self, reason)
 

@@ -31,10 +31,11 @@ from relay.policy.limits import (
     STALL_TIMEOUT,
     WAITING_PER_LEG,
 )
+from relay.ssh.engine import Engine
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.internals import FastConnection
 from relay.ssh.output import Output
-from relay.ssh.stream import Buffer, Flusher, Reader, Stream, Taker
+from relay.ssh.stream import Buffer, Reader, Stream, Taker
 from relay.wire.channel import Channel
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
@@ -97,9 +98,9 @@ class Waiter(Protocol):
 class Leg(FastConnection):
     """One SSH connection and the traffic on it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.flusher = Flusher.of(self.loop)
+    def __init__(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
+        super().__init__(engine.loop, *args, **kwargs)
+        self.engine = engine
         self.stream: LegStream | None = None
         # The stream, when it is a channel of an outer leg.
         self._nested: InnerStream | None = None
@@ -134,7 +135,7 @@ class Leg(FastConnection):
 
     def attach(self, sock: socket.socket) -> None:
         """Start the SSH protocol on a connected socket, which is the leg's from now on."""
-        stream = self.stream = Stream(self.loop, sock, self)
+        stream = self.stream = Stream(self.engine, sock, self)
         stream.give_up_after(self.patience)
         self.connection_made(cast(asyncio.Transport, stream))
         stream.start()
@@ -162,7 +163,7 @@ class Leg(FastConnection):
     def closed(self) -> None:
         if self._stall_check is not None:
             self._stall_check.cancel()
-        self.flusher.waiting -= self._queue.waiting
+        self.engine.waiting -= self._queue.waiting
         self._queue = FairQueue()
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
@@ -374,7 +375,7 @@ class Leg(FastConnection):
     def cut(self, channel: Channel) -> bool:
         """Throw away what waits for `channel`; was there anything?"""
         size = self._queue.drop(channel)
-        self.flusher.waiting -= size
+        self.engine.waiting -= size
         return size > 0
 
     def write(self, data: Buffer) -> None:
@@ -394,13 +395,13 @@ class Leg(FastConnection):
     def _mark(self) -> None:
         if not self._marked and not self._flushing:
             self._marked = True
-            self.flusher.mark(self)
+            self.engine.mark(self)
 
     def flush(self) -> None:
         """Send what is sealed, then what waits, for as long as the socket takes it.
 
         A loop, and the bottom of every call: it calls nobody back. Who waits for room is told by
-        the flusher (`wake`). Whatever goes wrong ends this leg and is not raised, since those who
+        the engine (`wake`). Whatever goes wrong ends this leg and is not raised, since those who
         flush are in the middle of another leg's batch; and when this returns, nothing of the output
         is left in the memory of others.
         """
@@ -420,7 +421,7 @@ class Leg(FastConnection):
             self._flushing = False
         if self._waiters:
             if self.has_room:
-                self.flusher.wake(self)
+                self.engine.wake(self)
             elif self._nested is not None:
                 self._nested.await_room()  # It tells only once.
 
@@ -442,7 +443,7 @@ class Leg(FastConnection):
             self.leg_has_room(leg)
 
     def keys_changed(self) -> None:
-        self.flusher.mark(self)
+        self.engine.mark(self)
 
     # -- what waits
 
@@ -451,21 +452,21 @@ class Leg(FastConnection):
     ) -> None:
         self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
         full = self._queue.waiting > self.waiting_limit
-        if full or self.flusher.waiting > self.flusher.waiting_limit:
+        if full or self.engine.waiting > self.engine.waiting_limit:
             self._pause(source)
             if self.limit_hit is not None:
                 self.limit_hit("waiting-per-leg" if full else "waiting-per-process")
 
     def _hold(self, channel: Channel, packet: bytearray) -> None:
         self._queue.push(channel, packet)
-        self.flusher.waiting += len(packet)
+        self.engine.waiting += len(packet)
 
     def _seal_waiting(self) -> None:
         """Seal of what waits as much as leaves in one send."""
         queue, output = self._queue, self._output
         while queue and output.size < FLUSH_SIZE and self.can_send and self.alive:
             channel, packet = queue.pop()
-            self.flusher.waiting -= len(packet)
+            self.engine.waiting -= len(packet)
             self._seal_waited(channel, packet)
 
     def _seal_waited(self, channel: Channel, packet: bytearray) -> None:

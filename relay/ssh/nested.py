@@ -257,7 +257,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
     def _tell(self) -> None:
         if self._awaited and self._reader is not None:
             self._awaited = False
-            self.outer.flusher.mark(self._reader)
+            self.outer.engine.mark(self._reader)
 
     # -- how it ends
 

@@ -1,7 +1,7 @@
 """The socket of a leg: bytes in a reusable buffer on one side, sealed packets out on the other.
 
-A leg reads through a `Stream` and writes through it; the legs of one event loop share a `Pool`
-of receive buffers and a `Flusher`. Asyncio's callbacks only: this is the hot path.
+A leg reads through a `Stream` and writes through it; its receive buffer is borrowed from the
+`Engine`. Asyncio's callbacks only: this is the hot path.
 """
 
 from __future__ import annotations
@@ -9,30 +9,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any, Final, Protocol
 
-from relay.policy.limits import RECEIVE_BUFFER, SCRATCH, WAITING_PER_PROCESS
-from relay.ssh.busy_poll import BusyPoll
+from relay.ssh.engine import Engine
 from relay.ssh.system import send_several
-from relay.wire.splice import Credit
-from relay.wire.window import Windows
 
 MAX_IOVECS: Final = 512
 """Buffers in one sendmsg. Linux takes 1,024 (IOV_MAX); half is as fast."""
-
-IDLE_BUFFERS: Final = 4
-"""Receive buffers that are kept though nobody uses them. A buffer is in use only while a leg
-holds part of a packet, so a few serve any number of legs."""
 
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 """Acknowledge at once. A stock sshd leaves Nagle's algorithm on: until it hears that its last
 WINDOW_ADJUST has come it sends no other, and a kernel with nothing to say waits 40 ms to tell it.
 Measured on a session through an sshd: 65 MiB/s without, 200 with it; nothing lost elsewhere."""
-
-CROWDED: Final = 20e-6
-"""Seconds between two endpoints' reading below which the second did not have to be waited for: it
-was ready in the same turn of the loop. To wait takes twice as long and more."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -60,146 +48,21 @@ class Taker(Protocol):
         """Take what can be taken now; returns how many bytes that was."""
 
 
-class Pool:
-    """Receive buffers to borrow."""
-
-    def __init__(self) -> None:
-        self._idle: list[memoryview] = []
-
-    def take(self) -> memoryview:
-        return self._idle.pop() if self._idle else memoryview(bytearray(RECEIVE_BUFFER))
-
-    def give(self, buffer: memoryview) -> None:
-        if len(self._idle) < IDLE_BUFFERS:
-            self._idle.append(buffer)
-
-
-class Flushable(Protocol):
-    """A leg, whose `flush` never raises and calls nobody back."""
-
-    def flush(self) -> None: ...
-    def wake(self) -> None: ...
-
-
-class Flusher:
-    """The legs that have sealed packets to send. Neighbouring packets for one leg leave in one
-    send, at the end of the batch of input that they come from, or when enough are gathered
-    (`FLUSH_PACKETS`, `FLUSH_SIZE`)."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._dirty: list[Flushable] = []
-        # Legs that have room again and somebody who waits for it.
-        self._roomy: list[Flushable] = []
-        self._scheduled = False
-        # A batch of input is being used: its owner flushes at its end.
-        self._batching = False
-        self.pool = Pool()
-        # Bytes that wait in the queues of all legs together; the legs keep it below the limit.
-        self.waiting = 0
-        self.waiting_limit = WAITING_PER_PROCESS
-        # What the splices of all legs may have under way beyond their first credit.
-        self.credit = Credit()
-        # What the windows of all endpoints share.
-        self.windows = Windows()
-        # Where endpoints read what they send, and where the next one reads: what is before that
-        # may still have to be sent. All is free again after each flush.
-        self.scratch = memoryview(bytearray(SCRATCH))
-        self.scratch_used = 0
-        # How the loop waits.
-        self.poll = BusyPoll(loop)
-        # When the last endpoint had read its socket.
-        self._last_read = 0.0
-
-    def mark(self, leg: Flushable) -> None:
-        """`leg` has something to send; it is flushed at the end of the batch, or soon."""
-        self._dirty.append(leg)
-        self._schedule()
-
-    def wake(self, leg: Flushable) -> None:
-        """`leg` has room again: those who wait for it are told then. They send in their turn, which
-        may make room elsewhere, so that to tell them from within a flush would have no bottom."""
-        self._roomy.append(leg)
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._batching and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._scheduled_flush)
-
-    def begin(self) -> None:
-        """A batch begins; whoever calls this calls `flush` at its end, whatever happens."""
-        self._batching = True
-
-    def flush(self) -> None:
-        """Send everything now. No leg's output is in memory of others when this returns: each that
-        has taken such is marked, and a flush leaves none."""
-        self._batching = True
-        while self._dirty or self._roomy:
-            dirty, self._dirty = self._dirty, []
-            for leg in dirty:
-                leg.flush()
-            roomy, self._roomy = self._roomy, []
-            for leg in roomy:
-                leg.wake()
-        self._batching = False
-        self.scratch_used = 0
-
-    def begin_read(self) -> bool:
-        """An endpoint is about to read; it calls `flush` if this says so, as after `begin`.
-
-        Where many sockets are ready at once, what they bring is gathered, up to the end of the
-        loop's turn at most. Otherwise nobody else comes, and the way round the loop would be a
-        delay.
-        """
-        alone = self.poll.begin() - self._last_read >= CROWDED
-        if self.scratch_used > SCRATCH // 2:  # A packet, whatever its size, may find no room.
-            self.flush()
-        if alone:
-            self._batching = True
-        return alone
-
-    def end_read(self, size: int) -> None:
-        """The endpoint has read `size` bytes."""
-        self._last_read = self.poll.end(size)
-
-    def _scheduled_flush(self) -> None:
-        self._scheduled = False
-        self.flush()
-
-    _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Flusher]] = WeakKeyDictionary()
-
-    @classmethod
-    def here(cls) -> Flusher:
-        """The one of the running loop."""
-        return cls.of(asyncio.get_running_loop())
-
-    @classmethod
-    def of(cls, loop: asyncio.AbstractEventLoop) -> Flusher:
-        """The one that the legs of `loop` share."""
-        flusher = cls._of_loop.get(loop)
-        if flusher is None:
-            flusher = cls._of_loop[loop] = cls(loop)
-        return flusher
-
-
 class Stream(asyncio.Transport):
     """A non-blocking stream socket and the leg on it. It is the leg's `asyncio.Transport` too,
     as far as asyncssh needs one."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, reader: Reader
-    ) -> None:
+    def __init__(self, engine: Engine, sock: socket.socket, reader: Reader) -> None:
         super().__init__()
         sock.setblocking(False)
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._loop = loop
+        self._engine = engine
+        self._loop = engine.loop
         self._sock = sock
         self._reader = reader
-        self._flusher = Flusher.of(loop)
-        self._pool = self._flusher.pool
+        self._pool = engine.pool
         # The borrowed buffer and the bytes in it that the leg has not used; None: no such byte.
         self._buffer: memoryview | None = None
         self._start = 0
@@ -248,7 +111,7 @@ class Stream(asyncio.Transport):
         self._reading = wanted
 
     def _readable(self) -> None:
-        poll = self._flusher.poll
+        poll = self._engine.poll
         poll.begin()
         poll.end(self._read())
 
@@ -282,11 +145,11 @@ class Stream(asyncio.Transport):
     def _use(self) -> None:
         buffer = self._buffer
         assert buffer is not None
-        self._flusher.begin()
+        self._engine.begin()
         try:
             start = self._reader.received(buffer, self._start, self._end)
         finally:
-            self._flusher.flush()  # What is to be sent may still lie in this buffer.
+            self._engine.flush()  # What is to be sent may still lie in this buffer.
         end = self._end
         if start == end or self._closed:
             self._buffer = None
@@ -328,8 +191,8 @@ class Stream(asyncio.Transport):
     def _writable(self) -> None:
         self._writing = False
         self._loop.remove_writer(self._sock)
-        self._flusher.mark(self._reader)
-        self._flusher.flush()
+        self._engine.mark(self._reader)
+        self._engine.flush()
 
     # -- the rest of an asyncio.Transport
 

@@ -13,20 +13,26 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
-from typing import ClassVar
-from weakref import WeakKeyDictionary
 
 
 class ResetWatch:
-    """One epoll without interest in input or output, for the sockets of one event loop. Where there
+    """One epoll without interest in input or output, for the sockets of one engine. Where there
     is no epoll, resets are noticed later, as everywhere else."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         # By descriptor; a socket leaves this table before it is closed.
         self._watched: dict[int, Callable[[], None]] = {}
         if self._epoll is not None:
             loop.add_reader(self._epoll.fileno(), self._ready)
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
 
     def add(self, sock: socket.socket, reset: Callable[[], None]) -> None:
         """Call `reset` when `sock` has an error; the error itself is left with the socket."""
@@ -47,15 +53,3 @@ class ResetWatch:
             watched = self._watched.get(descriptor)
             if watched is not None and events & select.EPOLLERR:
                 watched()
-
-    _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, ResetWatch]] = (
-        WeakKeyDictionary()
-    )
-
-    @classmethod
-    def of(cls, loop: asyncio.AbstractEventLoop) -> ResetWatch:
-        """The one of `loop`."""
-        watch = cls._of_loop.get(loop)
-        if watch is None:
-            watch = cls._of_loop[loop] = cls(loop)
-        return watch

@@ -13,6 +13,7 @@ from relay.log import EventLog
 from relay.policy.forward import parse_forward
 from relay.ssh.client import ClientLeg
 from relay.ssh.config import ClientConfig
+from relay.ssh.engine import Engine
 from relay.wire import messages
 from relay.wire.encoding import byte, uint32
 from relay.wire.gcm import GcmCipher
@@ -32,10 +33,10 @@ class B:
 
     def __init__(self) -> None:
         options = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None)
-        self.leg = ready(ClientLeg(asyncio.get_running_loop(), options))
+        self.leg = ready(ClientLeg(Engine(asyncio.get_running_loop()), options))
         config = AgentConfig(ClientConfig(host="b", user="somebody"), ())
         log = EventLog("test")
-        self.agent = Agent(self.leg, None, Publisher(config, None, log), None, log)
+        self.agent = Agent(self.leg, None, Publisher(config, None, log, self.leg.engine), None, log)
         self._cipher = GcmCipher(KEY, IV)
 
     def sends(self, *payloads: bytes) -> None:

@@ -11,10 +11,12 @@ import asyncio
 import os
 import socket
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import asyncssh
 
 from relay.policy.handshake import KeyExchanges
+from relay.ssh.engine import Engine
 from relay.ssh.leg import Leg
 from relay.ssh.stream import Buffer, Stream
 
@@ -58,7 +60,7 @@ class TransportStream(asyncio.Transport):
             return
         buffer = bytearray(self._pending)
         used = self._leg.received(memoryview(buffer), 0, len(buffer))
-        self._leg.flusher.flush()
+        self._leg.engine.flush()
         self._pending = self._pending[used:]
         if not self._pauses and isinstance(self._transport, asyncio.ReadTransport):
             self._transport.resume_reading()
@@ -92,7 +94,7 @@ class SocketStream(Stream):
 
     def __init__(self, transport: asyncio.Transport, leg: Leg) -> None:
         descriptor = os.dup(transport.get_extra_info("socket").fileno())
-        super().__init__(leg.loop, socket.socket(fileno=descriptor), leg)
+        super().__init__(leg.engine, socket.socket(fileno=descriptor), leg)
         self._transport = transport
         transport.pause_reading()
 
@@ -101,11 +103,16 @@ class SocketStream(Stream):
         self._transport.abort()
 
 
+ENGINES: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Engine]] = WeakKeyDictionary()
+
+
 class StockLeg(Leg):
     """A leg as the tests make one: on a transport, and with options of asyncssh's."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, loop: asyncio.AbstractEventLoop, *args: Any, **kwargs: Any) -> None:
+        if loop not in ENGINES:
+            ENGINES[loop] = Engine(loop)
+        super().__init__(ENGINES[loop], *args, **kwargs)
         self.rekey_limit = self._options.rekey_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

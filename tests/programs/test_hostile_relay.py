@@ -20,6 +20,7 @@ from relay.server.program import load_host_keys
 from relay.server.relay import Relay
 from relay.server.splices import SpliceEnd
 from relay.ssh.client import HERE
+from relay.ssh.engine import Engine
 from relay.ssh.local import Acceptor
 from relay.wire.encoding import string, uint32
 from relay.wire.gcm import GcmCipher
@@ -59,7 +60,7 @@ class HostileRelay:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         log = EventLog("hostile")
         config = ServerConfig(state_dir=self._site.folder / "state")
-        relay = Relay(config, load_host_keys(config, log), log)
+        relay = Relay(config, load_host_keys(config, log), log, Engine(self._loop))
         self._sock.setblocking(False)
         acceptor = Acceptor(self._sock, relay.accept)
         self._ready.set()

@@ -12,6 +12,7 @@ import pytest
 from relay.policy.limits import BUSY_POLL
 from relay.ssh.busy_poll import BULK, BULK_REST, LATE, LEAST, LONGEST_REST, SHORTEST_REST, BusyPoll
 from relay.ssh.endpoint import Endpoint
+from relay.ssh.engine import Engine
 from relay.ssh.stream import Stream
 from tests.ssh.test_leg import Bench
 
@@ -220,6 +221,7 @@ class Sink:
         return end
 
     def flush(self) -> None: ...
+    def wake(self) -> None: ...
 
     def stream_lost(self, error: Exception | None) -> None: ...
 
@@ -227,7 +229,7 @@ class Sink:
 async def test_work_on_the_socket_of_a_leg_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(monkeypatch)
     ours, theirs = socket.socketpair()
-    stream = Stream(asyncio.get_running_loop(), ours, Sink(journal))
+    stream = Stream(Engine(asyncio.get_running_loop()), ours, Sink(journal))
     stream.start()
     theirs.send(b"xyz")
     await journal.over.wait()

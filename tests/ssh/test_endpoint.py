@@ -11,7 +11,7 @@ from math import inf
 
 import pytest
 
-from relay.ssh import stream as stream_module
+from relay.ssh import engine as engine_module
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.local import NO_PACING
 from relay.wire.numbers import MSG_CHANNEL_DATA
@@ -38,7 +38,7 @@ def opened(bench: Bench) -> Iterator[list[socket.socket]]:
         endpoint.confirmed(FIRST + number, 2**20, 2**17)
         peers.append(theirs)
         endpoints.append(endpoint)
-    leg.flusher.flush()
+    leg.engine.flush()
     bench.read_by_c(leg)
     try:
         yield peers
@@ -72,15 +72,15 @@ async def test_what_many_streams_bring_at_once_leaves_in_one_send(
     bench = Bench()
     with opened(bench) as peers:
         texts = [f"request {number}".encode() for number in range(STREAMS)]
-        monkeypatch.setattr(stream_module, "CROWDED", inf)
+        monkeypatch.setattr(engine_module, "CROWDED", inf)
         assert await sends_for(bench, peers, texts) == 1
-        monkeypatch.setattr(stream_module, "CROWDED", 0.0)
+        monkeypatch.setattr(engine_module, "CROWDED", 0.0)
         assert await sends_for(bench, peers, texts) == STREAMS
 
 
 async def test_more_than_the_scratch_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight streams with 100 KiB each: the memory is used anew, and nothing is written over."""
-    monkeypatch.setattr(stream_module, "CROWDED", inf)
+    monkeypatch.setattr(engine_module, "CROWDED", inf)
     bench = Bench()
     with opened(bench) as peers:
         for peer in peers:

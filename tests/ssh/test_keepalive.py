@@ -7,6 +7,7 @@ import asyncio
 import asyncssh
 import pytest
 
+from relay.ssh.engine import Engine
 from relay.ssh.server import ServerLeg, server_options
 
 DAY = 24 * 3600
@@ -31,6 +32,6 @@ def test_how_long_a_silent_client_is_borne(interval: float, count_max: int, pati
         options = server_options(
             [key], (), client_alive_interval=interval, client_alive_count_max=count_max
         )
-        return ServerLeg(asyncio.get_running_loop(), options).patience
+        return ServerLeg(Engine(asyncio.get_running_loop()), options).patience
 
     assert asyncio.run(main()) == patience

@@ -20,6 +20,7 @@ from relay.log import EventLog
 from relay.policy.limits import FED_PACKET, FLUSH_PACKETS, PACKETS_PER_TURN
 from relay.policy.services import Service
 from relay.server.splices import SplicedStream
+from relay.ssh.engine import Engine
 from relay.ssh.hostkeys import HostKey
 from relay.ssh.internals import GcmEncryption
 from relay.ssh.leg import Leg
@@ -94,24 +95,25 @@ class Bench:
 
     def __init__(self) -> None:
         options = server_options([HOST_KEY], ())
-        self.a, self.c = (ready(ServerLeg(asyncio.get_running_loop(), options)) for _ in range(2))
+        self.engine = Engine(asyncio.get_running_loop())
+        self.a, self.c = (ready(ServerLeg(self.engine, options)) for _ in range(2))
         self.splice = SplicedStream(
             self.a, Service("gpu1", 8000, self.c, True), b"", EventLog("test"), Counter()
         )
         self.splice.open(A_NUMBER, 2**20, 2**17)
         self.splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
-        self.a.flusher.flush()
+        self.a.engine.flush()
         self.from_a, self.to_c = GcmCipher(KEY, IV), GcmCipher(KEY, IV)
         self.read_by_c(self.c)
 
     def another_splice(self) -> tuple[SplicedStream, ServerLeg]:
         """A stream of A's to another agent."""
-        other = ready(ServerLeg(asyncio.get_running_loop(), server_options([HOST_KEY], ())))
+        other = ready(ServerLeg(self.engine, server_options([HOST_KEY], ())))
         service = Service("gpu2", 8000, other, True)
         splice = SplicedStream(self.a, service, b"", EventLog("test"), Counter())
         splice.open(A_NUMBER + 1, 2**20, 2**17)
         splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
-        self.a.flusher.flush()
+        self.a.engine.flush()
         self.stream(other).taken.clear()
         return splice, other
 
@@ -157,7 +159,7 @@ class Bench:
             used = -1
             while used:  # A turn of the loop may end before the bytes do.
                 used = self.a.received(memoryview(buffer), 0, len(buffer))
-                self.a.flusher.flush()
+                self.a.engine.flush()
                 buffer = buffer[used:]
         assert not buffer
 
@@ -224,7 +226,7 @@ def test_what_comes_while_keys_change_waits_in_its_order() -> None:
         assert bench.c.waiting > 0
         bench.c._kex_complete = True
         bench.c.keys_changed()
-        bench.c.flusher.flush()
+        bench.c.engine.flush()
         assert bench.read_by_c(bench.c) == [
             expected(b"one"), expected(b"two"), messages.eof(C_NUMBER),
         ]  # fmt: skip
@@ -257,7 +259,7 @@ def test_a_forged_packet_ends_the_leg_and_goes_nowhere() -> None:
         forged[-1] ^= 1
         data = bytearray(good + forged + behind)
         assert bench.a.received(memoryview(data), 0, len(data)) == len(data)
-        bench.a.flusher.flush()
+        bench.a.engine.flush()
         assert not bench.a.alive
         assert bench.read_by_c(bench.c)[:1] == [expected(b"good")]
         assert bench.a.received(memoryview(bytearray(behind)), 0, len(behind)) == len(behind)
@@ -281,7 +283,7 @@ def test_many_that_waited_leave_in_a_loop(fast: bool) -> None:
             leg.sealer = None
         leg._kex_complete = True
         leg.keys_changed()
-        leg.flusher.flush()
+        leg.engine.flush()
         assert leg.alive
         assert bench.read_by_c(leg) == list(map(expected, contents))
 
@@ -301,7 +303,7 @@ def test_a_leg_whose_flush_fails_ends_alone(caplog: pytest.LogCaptureFixture) ->
         memory = bytearray(bench.data(b"lost") + bench.data(b"kept", splice))
         bench.stream(other).room = 10
         assert bench.a.received(memoryview(memory), 0, len(memory)) == len(memory)
-        bench.a.flusher.flush()
+        bench.a.engine.flush()
         assert (bench.a.alive, bench.c.alive, other.alive) == (True, False, True)
         memory[:] = bytes(len(memory))  # What comes next is received there.
         bench.stream(other).room = None
@@ -324,7 +326,7 @@ def test_a_leg_whose_early_flush_fails_does_not_end_the_one_that_feeds_it() -> N
         bench.stream(bench.c).send = fail  # type: ignore[method-assign]
         memory = bytearray(b"".join(bench.data(b"%d" % n) for n in range(3 * FLUSH_PACKETS)))
         assert bench.a.received(memoryview(memory), 0, len(memory)) == len(memory)
-        bench.a.flusher.flush()
+        bench.a.engine.flush()
         assert (bench.a.alive, bench.c.alive) == (True, False)
 
     on_a_loop(test)
@@ -345,8 +347,8 @@ def test_nobody_waits_in_vain_behind_one_who_fails() -> None:
         told = Told()
         bench.c.await_room(Fails())
         bench.c.await_room(told)
-        bench.c.flusher.mark(bench.c)
-        bench.c.flusher.flush()
+        bench.c.engine.mark(bench.c)
+        bench.c.engine.flush()
         assert told.told
 
     on_a_loop(test)
@@ -366,15 +368,15 @@ def test_who_is_told_of_room_may_send_and_make_room_elsewhere_without_end() -> N
                 leg.await_room(self)
                 for _ in range(FLUSH_PACKETS):
                     self.there.send_payload(bytes([MSG_IGNORE]) + bytes(4))
-                leg.flusher.mark(leg)
+                leg.engine.mark(leg)
 
     def test(bench: Bench) -> None:
         ways = [Sends(bench.a, 2000), Sends(bench.c, 2000)]
         bench.c.await_room(ways[0])
         bench.a.await_room(ways[1])
         for leg in (bench.a, bench.c):
-            leg.flusher.mark(leg)
-        bench.a.flusher.flush()
+            leg.engine.mark(leg)
+        bench.a.engine.flush()
         assert [way.times for way in ways] == [0, 0]
 
     on_a_loop(test)

@@ -29,6 +29,7 @@ from relay.ssh.admission import Startup
 from relay.ssh.client import HERE, ClientLeg, _connect, connect
 from relay.ssh.config import ClientConfig
 from relay.ssh.endpoint import Endpoint
+from relay.ssh.engine import Engine
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.known_hosts import line_for
 from relay.ssh.leg import Leg
@@ -68,11 +69,12 @@ class Far:
         self.key_file = KeyFile(folder / "authorized_keys", log)
         self.sessions = SessionEndpoint(EndpointConfig("gpu1", 22, folder), log)
         self.options = server_options([KEY], ())
+        self.engine = Engine(asyncio.get_running_loop())
         self.legs: list[ServerLeg] = []
         self.streams: list[NestedStream] = []
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        leg = ServerLeg(asyncio.get_running_loop(), self.options)
+        leg = ServerLeg(self.engine, self.options)
         startup = Startup(address[0], lambda startup: leg, lambda reason: None, sock)
         leg.introduce(self, startup, address)  # type: ignore[arg-type]
         self.legs.append(leg)
@@ -128,7 +130,7 @@ class Way:
     async def second(self) -> ClientLeg:
         """Another session within the same outer leg, which outlives the first from now on."""
         self.inner.via = None
-        return await _connect(hop(self.folder, 22, "gpu1"), LOG, self.outer)
+        return await _connect(hop(self.folder, 22, "gpu1"), LOG, self.outer.engine, self.outer)
 
 
 def hop(folder: Path, port: int, host: str = HERE, **options: Any) -> ClientConfig:
@@ -163,10 +165,11 @@ async def a_way(folder: Path) -> AsyncIterator[Way]:
         (folder / "ssh_host_ed25519_key").touch(mode=0o600)
         KEY.write_private_key(folder / "ssh_host_ed25519_key")
         far = Far(folder, LOG)
+        engine = Engine(asyncio.get_running_loop())
         acceptor = Acceptor(sock, far.accept)
         try:
             jump = hop(folder, port)
-            inner = await connect(hop(folder, 22, "gpu1", proxy_jump=(jump,)), LOG)
+            inner = await connect(hop(folder, 22, "gpu1", proxy_jump=(jump,)), LOG, engine)
             assert inner.via is not None
             outer = inner.via
             yield Way(inner, outer, far, service, folder)
@@ -211,7 +214,7 @@ async def test_an_inner_packet_is_sealed_and_sent_in_the_outer_ones_memory(
     async with a_way(tmp_path) as way:
         client, service = await way.stream()
         sender, receiver = (client, service) if upload else (service, client)
-        scratch = way.outer.flusher.scratch.obj
+        scratch = (way.outer if upload else way.far).engine.scratch.obj
         carried, written, opened = 0, 0, 0
         carry, add, received = NestedStream.carry, Output.add, Leg.received
 
@@ -340,7 +343,7 @@ async def test_a_peer_with_small_windows_and_packets(
         write_keys(tmp_path, b.get_port())
         target = hop(tmp_path, c.get_port(), host_key_alias="gpu1",
                      proxy_jump=(hop(tmp_path, b.get_port()),))  # fmt: skip
-        inner = await connect(target, LOG)
+        inner = await connect(target, LOG, Engine(asyncio.get_running_loop()))
         assert inner.max_data >= MIN_DATA
         with listening() as service:
             way = Way(inner, inner.via, None, service, tmp_path)  # type: ignore[arg-type]
@@ -450,7 +453,7 @@ async def test_the_outer_leg_is_gone_already(tmp_path: Path) -> None:
         with pytest.raises(LegLost):
             NestedStream(way.outer)
         with pytest.raises(LegLost, match="gpu1:22 through the jump host"):
-            await _connect(hop(tmp_path, 22, "gpu1"), LOG, way.outer)
+            await _connect(hop(tmp_path, 22, "gpu1"), LOG, way.outer.engine, way.outer)
 
 
 async def test_who_breaks_the_inner_protocol_loses_the_inner_leg_alone(tmp_path: Path) -> None:
@@ -568,7 +571,7 @@ async def test_an_end_that_comes_with_the_opening_is_noticed(tmp_path: Path) -> 
     async with a_way(tmp_path) as way:
         way.far.sessions._begin = lambda _, stream, origin: stream.confirm() and stream.abort()  # type: ignore[assignment]
         with pytest.raises(LegLost, match="the other side closed the session"):
-            await _connect(hop(tmp_path, 22, "gpu1"), LOG, way.outer)
+            await _connect(hop(tmp_path, 22, "gpu1"), LOG, way.outer.engine, way.outer)
         assert len(way.outer.handlers) == 1
 
 
@@ -609,7 +612,7 @@ async def test_a_leg_that_was_told_of_room_and_found_none_is_told_again(tmp_path
         for size in (0, 0, window):
             assert not told
             stream.window_adjust(size)
-            way.outer.flusher.flush()  # As at the end of the batch that it came in.
+            way.outer.engine.flush()  # As at the end of the batch that it came in.
         assert told == [way.inner]
 
 
@@ -626,7 +629,7 @@ async def test_what_waits_for_a_window_has_memory_of_its_own(tmp_path: Path) -> 
         way.inner.send_payload(bytes([MSG_IGNORE]) + string(bytes(100)))
         endpoint._readable()
         assert way.inner._blocked
-        way.outer.flusher.scratch[:] = bytes(len(way.outer.flusher.scratch))
+        way.outer.engine.scratch[:] = bytes(len(way.outer.engine.scratch))
         way.near_stream.window_adjust(window - 10)
         client.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(GUARD):

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from relay.ssh.engine import Engine
 from relay.ssh.stream import Stream
 
 TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -20,6 +21,7 @@ class Reader:
         return end
 
     def flush(self) -> None: ...
+    def wake(self) -> None: ...
 
     def stream_lost(self, error: Exception | None) -> None: ...
 
@@ -31,7 +33,7 @@ def test_the_kernel_gives_up_when_the_keepalive_does(seconds: float, millisecond
         with ExitStack() as stack:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             sock = stack.enter_context(socket.create_connection(listener.getsockname()))
-            stream = Stream(asyncio.get_running_loop(), sock, Reader())
+            stream = Stream(Engine(asyncio.get_running_loop()), sock, Reader())
             stream.give_up_after(seconds)
             assert TCP_USER_TIMEOUT is not None
             return sock.getsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT)
@@ -45,6 +47,6 @@ def test_what_is_no_tcp_has_no_such_thing() -> None:
     async def main() -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            Stream(asyncio.get_running_loop(), ours, Reader()).give_up_after(60)
+            Stream(Engine(asyncio.get_running_loop()), ours, Reader()).give_up_after(60)
 
     asyncio.run(main())
