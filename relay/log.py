@@ -23,8 +23,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Final, Literal
+
+from relay.stderr import LineWriter
 
 Field = str | int | float | None
 LogFormat = Literal["human", "json"]
@@ -85,6 +88,13 @@ class EventLog:
         """What was asked for will not happen."""
         self._log(logging.ERROR, event, text, fields)
 
+    def trace(self, error: BaseException) -> None:
+        """Show where an exception came from, on lines of its own."""
+        text = "".join(traceback.format_exception(error))
+        for handler in self._logger.handlers:
+            if isinstance(handler, _StderrHandler):
+                handler.writer.write(text, always=True)
+
     def _log(self, level: int, event: str, text: str, fields: dict[str, Field]) -> None:
         if self._logger.isEnabledFor(level):
             message = text.format(**fields)
@@ -97,14 +107,19 @@ def configure(program: str, format: LogFormat = "human", verbosity: int = 0) -> 
     `verbosity` counts the `-v`: 1 shows debug events, 2 also asyncssh's own log at "info",
     3 its debugging; `QUIET` shows errors only.
     """
-    handler = _StderrHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter(program) if format == "json" else _HumanFormatter(program))
+    formatter = _JsonFormatter(program) if format == "json" else _HumanFormatter(program)
+    handler = _StderrHandler(formatter)
 
     ours = logging.DEBUG if verbosity > 0 else logging.ERROR if verbosity < 0 else logging.INFO
     theirs = _SILENT
     if verbosity >= VERBOSITY_ASYNCSSH:
         theirs = logging.DEBUG if verbosity > VERBOSITY_ASYNCSSH else logging.INFO
-    loggers = ((f"relay.{program}", ours), (INTERNAL, ours), ("asyncssh", theirs))
+    loggers = (
+        (f"relay.{program}", ours),
+        (INTERNAL, ours),
+        ("asyncio", logging.WARNING),
+        ("asyncssh", theirs),
+    )
     for name, level in loggers:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -112,9 +127,29 @@ def configure(program: str, format: LogFormat = "human", verbosity: int = 0) -> 
         logger.setLevel(level)
 
 
-class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs only
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Standard error is closed or full: there is no place left to complain to."""
+class _StderrHandler(logging.Handler):
+    """Standard error, which a thread writes. (`QueueListener` of the standard library has no bound
+    in what waits, nor in how long it waits at the end.)"""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.writer = LineWriter(sys.stderr, self._dropped)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.writer.write(f"{self.format(record)}\n")
+
+    def flush(self) -> None:
+        """Called when the program ends (`logging.shutdown`)."""
+        self.writer.flush()
+
+    def _dropped(self, count: int) -> str:
+        """The line in the place of those that were dropped."""
+        text = f"{count} lines of the log were dropped: they were not read"
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+        record.event = "log lines dropped"
+        record.fields = {"count": count}
+        return f"{self.format(record)}\n"
 
 
 class _HumanFormatter(logging.Formatter):

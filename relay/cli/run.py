@@ -7,7 +7,6 @@ means a mistake in our code; nothing that a user or a peer does leads to one.
 from __future__ import annotations
 
 import signal
-import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
@@ -43,7 +42,7 @@ def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log
         causes = list(_leaves(error))
         if not all(isinstance(cause, (RelayError, OSError)) for cause in causes):
             log.error("bug", "this is a mistake in {program}, not in its use:", program=program)
-            traceback.print_exception(causes[0] if len(causes) == 1 else error)
+            log.trace(causes[0] if len(causes) == 1 else error)
             return EXIT_FAILED
         for text in dict.fromkeys(map(str, causes)):
             log.error("failed", "{reason}", reason=text)

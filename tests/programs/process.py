@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -26,6 +28,8 @@ class Process:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._silent = False
+        self._reading = threading.Event()
+        self._reading.set()
         self._popen = subprocess.Popen(
             [str(word) for word in command],
             cwd=folder,
@@ -72,6 +76,17 @@ class Process:
         """Whether a line so far matches. For what must not be there, after what must."""
         return any(re.search(pattern, line) for line in self.lines)
 
+    @contextmanager
+    def unread(self) -> Iterator[None]:
+        """Meanwhile nobody reads what it says; what it has said before is read first."""
+        assert self._popen.stdout is not None
+        fcntl.fcntl(self._popen.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        self._reading.clear()
+        try:
+            yield
+        finally:
+            self._reading.set()
+
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
@@ -108,6 +123,7 @@ class Process:
         assert self._popen.stdout is not None
         with self._popen.stdout as output:
             for line in output:
+                self._reading.wait()
                 with self._changed:
                     self.lines.append(line.decode(errors="replace").rstrip("\r\n"))
                     self._changed.notify_all()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.programs.chain import Chain, Site, start_chain
 from tests.programs.process import Process
-from tests.programs.traffic import MIB, receive, send, together
+from tests.programs.traffic import MIB, exchange, receive, send, together
 
 JSON = ("--log-format", "json")
 
@@ -106,3 +106,15 @@ def test_a_comment_cannot_forge_an_event(site: Site) -> None:
 
 def fingerprint(site: Site, name: str) -> str:
     return asyncssh.read_public_key(site.public(name)).get_fingerprint()
+
+
+@pytest.mark.parametrize("which", ["a", "b", "c"])
+def test_a_log_that_nobody_reads_stops_nobody(site: Site, which: str) -> None:
+    """-v, so that each says something of each stream."""
+    chain = start_chain(site, a_options=("-v",), b_options=("-v",), c_options=("-v",))
+    program = {"a": chain.a, "b": chain.b.process, "c": chain.c}[which]
+    with program.unread():
+        for _ in range(200):
+            exchange(*chain.stream(), 1000)
+    program.wait_for("closed", count=150)
+    assert program.stop() == 0
