@@ -1,119 +1,174 @@
 """`-R port` without a target: a SOCKS server for who comes in at B, whose streams leave from here.
 
-The client's SOCKS talk comes through the channel, so what the channel's endpoint is joined with is
-one end of a socket pair; at its other end the request is read, obeyed and copied. That is the one
-path on which data passes through user space twice: it is for browsing, not for bulk.
+The client's SOCKS talk comes through the channel, ahead of what it has to say to its target. So the
+endpoint answers the open at once, reads the request itself, and is joined with the target's socket
+when that is connected; from then on it is an endpoint like any other.
+
+    CHANNEL_OPEN ─► confirmed ─ greeting, request ─► dial ─ connected: granted ─► the stream
+                                        └─ not SOCKS, not permitted    └─ refused
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Final
-
-import anyio
 
 from relay.log import EventLog
 from relay.policy.forward import format_address
 from relay.policy.grants import Permit
 from relay.ssh.dial import dial_service
+from relay.ssh.endpoint import Endpoint
+from relay.ssh.leg import Leg
+from relay.wire.channel import Half
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
 
 NEGOTIATION_TIMEOUT: Final = 30.0
-"""Seconds in which a client must have said what it wants."""
-
-CHUNK: Final = 128 * 1024
-"""Bytes copied at once."""
+"""Seconds in which a client must have said what it wants; and in which one that was turned away
+must have read why."""
 
 
 class SocksExit:
-    """What one dynamic forward dials; `name` is the service that its clients come through."""
+    """What one dynamic forward may reach; `name` is the service that its clients come through."""
 
     def __init__(self, name: str, permits: tuple[Permit, ...] | None, log: EventLog) -> None:
         """`permits` is PermitRemoteOpen; None permits every target."""
         self._name = name
         self._permits = permits
         self._log = log
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def dial(self) -> socket.socket:
-        """A socket for the endpoint of a stream, with a SOCKS server at its other end."""
-        ours, theirs = socket.socketpair()
-        task = asyncio.create_task(self._serve(ours))
-        # The loop itself holds tasks but weakly.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return theirs
+    def permits(self, request: Request) -> bool:
+        return self._permits is None or any(
+            permit.allows_open(request.host, request.port) for permit in self._permits
+        )
 
-    async def _serve(self, client: socket.socket) -> None:
-        with client:
-            client.setblocking(False)
-            try:
-                with anyio.fail_after(NEGOTIATION_TIMEOUT):
-                    target, rest = await self._negotiate(client)
-            except TimeoutError:
-                self._refused("said nothing of what it wants")
-                return
-            except OSError as error:
-                self._refused(error.strerror or str(error))
-                return
-            if target is None:
-                return
-            with target:
-                await _join(client, target, rest)
+    async def dial(self, request: Request) -> socket.socket:
+        """The target's socket. Raises OSError."""
+        return await dial_service(request.host, request.port)
 
-    async def _negotiate(self, client: socket.socket) -> tuple[socket.socket | None, bytes]:
-        """The target's socket, and what the client sent for it already. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        socks = SocksServer()
-        request: Request | None = None
-        while request is None:
-            data = await loop.sock_recv(client, CHUNK)
-            if not data:
-                raise ConnectionError("gone before its request")
-            try:
-                request, answer = socks.receive(data)
-            except SocksViolation as violation:
-                await loop.sock_sendall(client, violation.reply)
-                self._refused(str(violation))
-                return None, b""
-            await loop.sock_sendall(client, answer)
-        target, reply = await self._reach(request)
-        await loop.sock_sendall(client, socks.reply(reply))
-        return target, socks.rest
-
-    async def _reach(self, request: Request) -> tuple[socket.socket | None, Reply]:
-        where = format_address(request.host, request.port)
-        permits = self._permits
-        if permits is not None and not any(
-            permit.allows_open(request.host, request.port) for permit in permits
-        ):
-            self._refused(f"{where} is not in PermitRemoteOpen")
-            return None, Reply.NOT_ALLOWED
-        try:
-            return await dial_service(request.host, request.port), Reply.GRANTED
-        except OSError as error:
-            self._refused(f"{where}: {error.strerror or error}")
-            return None, Reply.REFUSED
-
-    def _refused(self, reason: str) -> None:
+    def refused(self, reason: str) -> None:
         text = "{service}: SOCKS client refused: {reason}"
         self._log.warning("socks refused", text, service=self._name, reason=reason)
 
 
-async def _join(client: socket.socket, target: socket.socket, rest: bytes) -> None:
-    """Copy between the two until both are at their ends, or one breaks."""
-    try:
-        await asyncio.get_running_loop().sock_sendall(target, rest)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_copy, client, target)
-            tasks.start_soon(_copy, target, client)
-    except* OSError:
-        pass  # The endpoint tells how its side ended.
+class SocksStream(Endpoint):
+    """A stream whose client says where it is to go."""
 
+    def __init__(
+        self, leg: Leg, socks_exit: SocksExit, ended: Callable[[Endpoint, str], None]
+    ) -> None:
+        super().__init__(leg, ended)
+        self._exit = socks_exit
+        self._socks = SocksServer()
+        # The request is whole: what comes behind it is for the target, and waits in `_pending`.
+        self._requested = False
+        # The client was told no: what it may still say is for nobody.
+        self._turned_away = False
+        # What it is told and has no window for yet. It goes before what the target says.
+        self._answers = b""
+        self._dialling: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(NEGOTIATION_TIMEOUT, self._timed_out)
 
-async def _copy(source: socket.socket, sink: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    while data := await loop.sock_recv(source, CHUNK):
-        await loop.sock_sendall(sink, data)
-    sink.shutdown(socket.SHUT_WR)
+    def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
+        self._confirm(sender, window, packet)
+
+    def data_unjoined(self, data: memoryview) -> None:
+        self.received_bytes += len(data)
+        if self._ended is None or self._turned_away:
+            return
+        if self._requested:
+            self._pending.append(memoryview(bytes(data)))
+            return
+        try:
+            request, answer = self._socks.receive(bytes(data))
+        except SocksViolation as violation:
+            self._turn_away(str(violation), violation.reply)
+            return
+        self._say(answer)
+        if request is not None:
+            self._requests(request)
+
+    def _requests(self, request: Request) -> None:
+        self._requested = True
+        self._timer.cancel()
+        rest = self._socks.rest
+        self._delivered = self.received_bytes - len(rest)
+        if rest:
+            self._pending.append(memoryview(rest))
+        if self._exit.permits(request):
+            self._dialling = self.leg.create_task(self._reach(request))
+        else:
+            where = format_address(request.host, request.port)
+            reply = self._socks.reply(Reply.NOT_ALLOWED)
+            self._turn_away(f"{where} is not in PermitRemoteOpen", reply)
+
+    async def _reach(self, request: Request) -> None:
+        try:
+            sock = await self._exit.dial(request)
+        except OSError as error:
+            self._dialling = None
+            where = format_address(request.host, request.port)
+            reply = self._socks.reply(Reply.REFUSED)
+            self._turn_away(f"{where}: {error.strerror or error}", reply)
+            return
+        self._dialling = None
+        self._adopt(sock)
+        self._say(self._socks.reply(Reply.GRANTED))
+        if self._pending:
+            self._await_writable(sock)
+        else:
+            self._delivered_all()
+
+    def _say(self, answer: bytes) -> None:
+        """Tell the client, as soon as it has a window for that."""
+        self._answers += answer
+        self._read()
+
+    def _read(self) -> None:
+        channel = self.channel
+        while self._answers and channel.sending is Half.OPEN:
+            size = min(len(self._answers), channel.send_window, channel.send_packet)
+            if not size:
+                return
+            channel.send_window -= size
+            self.sent_bytes += size
+            self.leg.send_data_slowly(channel.remote_id, self._answers[:size])
+            self._answers = self._answers[size:]
+        super()._read()
+
+    def _turn_away(self, reason: str, reply: bytes) -> None:
+        """Say why, and end. A CLOSE at once could overtake the answer at the client's side, where a
+        stream that is closed without its EOF is reset."""
+        self._exit.refused(reason)
+        self._turned_away = True
+        self._pending.clear()
+        self._say(reply)
+        if self._answers:
+            self._over()
+            return
+        self._timer.cancel()
+        self._timer = self._loop.call_later(NEGOTIATION_TIMEOUT, self._over)
+        self._local_eof()
+
+    def eof(self) -> None:
+        super().eof()
+        if not self._requested and not self._turned_away:
+            self._turn_away("gone before its request", b"")
+        elif self._turned_away:
+            self._close_if_done()
+
+    def _timed_out(self) -> None:
+        self._turn_away("said nothing of what it wants", b"")
+
+    def _over(self) -> None:
+        self._close_channel()
+        self._report("")
+
+    def _report(self, reason: str) -> None:
+        """The stream has ended, and what was done for it ends with it."""
+        self._timer.cancel()
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+        super()._report(reason)

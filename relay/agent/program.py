@@ -14,7 +14,7 @@ from functools import partial
 import anyio
 
 from relay.agent.config import AgentConfig
-from relay.agent.dynamic import SocksExit
+from relay.agent.dynamic import SocksExit, SocksStream
 from relay.agent.session import SessionEndpoint
 from relay.errors import LegLost, Refused, UsageError
 from relay.log import EventLog
@@ -210,7 +210,7 @@ class Agent:
         self._permits = permits
         self._log = log
         # By what B says in `forwarded-tcpip`: the address as we asked for it, and the port.
-        self._targets: dict[tuple[str, int], tuple[Forward, Dial]] = {}
+        self._targets: dict[tuple[str, int], tuple[Forward, Dial | SocksExit]] = {}
         leg.stream_handler = self._stream
 
     async def publish(self, forward: Forward) -> None:
@@ -242,10 +242,10 @@ class Agent:
             picked[forward] = port
         return port
 
-    def _dial(self, forward: Forward, service: str) -> Dial:
+    def _dial(self, forward: Forward, service: str) -> Dial | SocksExit:
         """How the target of a stream is reached."""
         if forward.dynamic:
-            return SocksExit(service, self._permits, self._log).dial
+            return SocksExit(service, self._permits, self._log)
         if forward.target_path:
             return lambda: dial_unix(forward.target_path)
         return lambda: dial_service(forward.host, forward.hostport)
@@ -284,6 +284,8 @@ class Agent:
             "{sent} bytes out{why}",
             service=service, origin=origin, target=forward.target,
         )  # fmt: skip
+        if isinstance(dial_target, SocksExit):
+            return SocksStream(self._leg, dial_target, ended)
         joint = Endpoint(self._leg, ended)
         joint.serve(dial_target)
         return joint

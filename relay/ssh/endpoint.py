@@ -118,6 +118,11 @@ class Endpoint(ChannelHandler):
             sock.close()
             return
         self._adopt(sock)
+        self._confirm(sender, window, packet)
+        self._read()
+
+    def _confirm(self, sender: int, window: int, packet: int) -> None:
+        """Grant the peer's open."""
         channel = self.channel
         channel.confirm(sender)
         self._may_send(window, packet)
@@ -126,7 +131,6 @@ class Endpoint(ChannelHandler):
                 sender, channel.local_id, channel.receive_window, channel.receive_packet
             )
         )
-        self._read()
 
     def _may_send(self, window: int, packet: int) -> None:
         """What the peer announced."""
@@ -236,7 +240,8 @@ class Endpoint(ChannelHandler):
         self.channel.received_data(size)
         sock = self._sock
         if sock is None:
-            return  # Our CLOSE is on its way.
+            self.data_unjoined(view[start + DATA_OFFSET : start + DATA_OFFSET + size])
+            return
         self.received_bytes += size
         if self.received_bytes > self._window.next_mark:
             self._window.reached(self._delivered, self._loop.time())
@@ -254,6 +259,9 @@ class Endpoint(ChannelHandler):
             self._pending.append(memoryview(bytes(data[sent:])))
             self._await_writable(sock)
         self._deliver(sent)
+
+    def data_unjoined(self, data: memoryview) -> None:
+        """Data of a channel that has no socket. Here that is one whose CLOSE is on its way."""
 
     def _await_writable(self, sock: socket.socket) -> None:
         if not self._writing:
