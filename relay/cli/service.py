@@ -103,6 +103,15 @@ class Service:
         _require_readable(path, [], "")
         return path
 
+    def trusts(self, path: Path) -> Path:
+        """The same of a file that says who gets in: it must be root's, since the service is not
+        the account that wrote it."""
+        path = self.reads(path)
+        if not path.is_relative_to(STATE / self.state) and os.stat(path).st_uid:
+            problem = "belongs to another user than root and the service"
+            raise UsageError(f"--print-unit: {path} {problem}: `chown root {path}`")
+        return path
+
     def keeps_state(self, path: Path, default: Path) -> None:
         """The state folder: only one below /var/lib can be the service's own."""
         if path == default:

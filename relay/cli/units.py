@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,10 @@ from relay.cli.service import Service, Specified, default_state_dir, quoted
 from relay.connect.config import ConnectConfig
 from relay.errors import FileError, UsageError
 from relay.log import EventLog
+from relay.policy import ssh_keywords as keywords
 from relay.policy.forward import format_address
+from relay.policy.ssh_keywords import KEYWORDS
+from relay.policy.ssh_words import Place, parse_line
 from relay.server.config import ServerConfig
 from relay.ssh.config import DEFAULT_PORT, ClientConfig
 
@@ -180,14 +182,23 @@ def _server(service: Service, flags: list[Flag], config: ServerConfig) -> list[F
     result += [("--host-key", service.hand_over(path)) for path in config.host_keys]
     result += [("--host-certificate", service.hand_over(path)) for path in config.host_certificates]
     if config.authorized_keys is not None:
-        result.append(("--authorized-keys", str(service.reads(config.authorized_keys))))
+        result.append(("--authorized-keys", str(service.trusts(config.authorized_keys))))
     return result
 
 
-FILES_OF_OPTIONS: Final = re.compile(
-    r"(identityfile2?|certificatefile|userknownhostsfile)\b", re.IGNORECASE
-)
-"""What is told in another way."""
+FILES: Final = frozenset(
+    {keyword.name for keyword in (
+        keywords.IDENTITY_FILE, keywords.CERTIFICATE_FILE, keywords.USER_KNOWN_HOSTS_FILE,
+        keywords.GLOBAL_KNOWN_HOSTS_FILE,
+    )}
+)  # fmt: skip
+"""Keywords whose files are named anew."""
+
+
+def _names_files(option: str) -> bool:
+    line = parse_line(option, Place("-o"))
+    keyword = KEYWORDS.get(line.keyword.lower()) if line is not None else None
+    return keyword is not None and keyword.name in FILES
 
 
 def _require_no_file_of_the_user(
@@ -240,11 +251,11 @@ def _client(
         elif name == "" and value is not None:
             operands.append((name, value))
         elif name not in ("-i", "--state-dir") and not (
-            name == "-o" and FILES_OF_OPTIONS.match(value or "")
+            name == "-o" and value is not None and _names_files(value)
         ):
             result.append((name, value))
     keys = _identities(service, flags, client, log)
-    if not any(name == "-l" or "@" in (value or "") for name, value in (*flags, *operands)):
+    if not any(name == "-l" or (not name and "@" in str(value)) for name, value in flags):
         keys.append(("-l", client.user))  # A service's own name is that of its account.
     return [*keys, *_known_hosts(service, client, log), *result, *operands]
 
@@ -304,4 +315,8 @@ def _known_hosts(service: Service, client: ClientConfig, log: EventLog) -> list[
     files = client.user_known_hosts_files or (known.file_for_new_keys,)
     words: list[str] = ["~/.ssh/known_hosts"] if learns else []
     words += [service.hand_over(path) for path in files if path.is_file()]
-    return [("-o", Specified(f"UserKnownHostsFile={' '.join(words) or 'none'}"))]
+    result: list[Flag] = [("-o", Specified(f"UserKnownHostsFile={' '.join(words) or 'none'}"))]
+    if client.global_known_hosts_files != ClientConfig("", "").global_known_hosts_files:
+        words = [service.hand_over(one) for one in client.global_known_hosts_files if one.is_file()]
+        result.append(("-o", Specified(f"GlobalKnownHostsFile={' '.join(words) or 'none'}")))
+    return result

@@ -134,6 +134,48 @@ def test_two_keys_of_one_name_and_a_certificate(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["IdentityFile=key", ' identityfile "key"', '"IdentityFile" key', "IdentityFile2 = key"],
+)
+def test_a_file_after_o_has_its_full_path_too(
+    option: str, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    text = printed(capsys, "relay-agent", "-p2222", "-o", option, *R, "u@b")
+    assert "key" not in line(text, "ExecStart")[0].replace("%d/key", "")
+    assert f"key:{home}/key" in line(text, "LoadCredential")
+
+
+def test_the_systems_known_hosts_elsewhere(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    shutil.move(home / ".ssh" / "known_hosts", home / "hosts")
+    flags = ["-p2222", "-ikey", "-oGlobalKnownHostsFile=hosts none_there", *R, "u@b"]
+    text = printed(capsys, "relay-agent", *flags)
+    assert "-o UserKnownHostsFile=none -o GlobalKnownHostsFile=%d/hosts " in text
+    assert f"hosts:{home}/hosts" in line(text, "LoadCredential")
+
+
+def test_an_at_sign_is_no_user(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "me")
+    shutil.copy(home / "key", home / "me@here")
+    text = printed(capsys, "relay-agent", "-p2222", "-i", "me@here", *R, "b")
+    assert " -l me " in line(text, "ExecStart")[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_authorized_keys_of_somebody_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.cli.service.TEMPORARY", ())
+    monkeypatch.setattr("relay.cli.service._require_readable", lambda *_: None)
+    Path("keys").touch()
+    assert "--authorized-keys " in printed(capsys, "relay-server", "--authorized-keys", "keys")
+    os.chown("keys", 1000, 1000)
+    said = refused(capsys, "relay-server", "--authorized-keys", "keys")
+    assert f"`chown root {Path('keys').absolute()}`" in said
+
+
 def test_the_state_of_the_server(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     for flags in ([], ["--state-dir", "/var/lib/relay-server"]):
         text = printed(capsys, "relay-server", *flags)
