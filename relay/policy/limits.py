@@ -174,6 +174,15 @@ SERVICES_PER_KEY: Final = 256
 CHANNELS_PER_LEG: Final = 4096
 """Streams at once. Measured: one costs B 2 KiB, so this many cost 8 MiB."""
 
+ANSWER_TIMEOUT: Final = 180.0
+"""Seconds that an agent may take to answer the open of a stream. It dials its service first: the
+kernel knocks for 127 s before it gives up, and a resolver may take half a minute before that."""
+
+UNANSWERED_PER_LEG: Final = 64
+"""Opens that an agent has not answered in `ANSWER_TIMEOUT`, nor since, before its leg is closed.
+Each keeps a channel of the leg for ever; an agent that is sound has none, whatever its service
+does."""
+
 OPENERS_PER_AGENT: Final = 4
 """Connections with so many streams that one agent serves: a stranger that opens all it may must not
 keep the others out."""

@@ -10,15 +10,15 @@ from relay.policy.limits import RELEASE_BELOW
 from relay.policy.services import Service
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
-from relay.ssh.server import ServerLeg
+from relay.ssh.server import Patience, ServerLeg
 from relay.wire.channel import MIN_PACKET
-from relay.wire.splice import TOO_SMALL, Cut, Retire, Send, Side, Splice
+from relay.wire.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice
 
 
 class SpliceEnd(ChannelHandler):
     """One side of a splice on its leg. Does what the `Splice` says."""
 
-    def __init__(self, leg: Leg, side: Side, stream: SplicedStream) -> None:
+    def __init__(self, leg: ServerLeg, side: Side, stream: SplicedStream) -> None:
         self.leg = leg
         self.side = side
         self._stream = stream
@@ -69,6 +69,7 @@ class SpliceEnd(ChannelHandler):
 
     def failed(self, code: int, reason: str) -> None:
         commands = self._stream.splice.failed(self.side, code, reason)
+        self._stream.patience.answered()
         self._stream.failure = reason
         self._stream.run(commands)
 
@@ -108,20 +109,30 @@ class SplicedStream:
         for end, channel in zip(self.ends, self.splice.channels, strict=True):
             channel.local_id = end.leg.add_handler(end)
         self.run(self.splice.open(b"forwarded-tcpip", self._fields))
+        self.patience = Patience(self.ends[Side.ACCEPTOR].leg, self._give_up)
 
     def confirmed(self, side: Side, sender: int, window: int, packet: int) -> None:
         """A confirmation, which only the acceptor may send."""
         commands = self.splice.confirmed(side, sender, window, packet)
+        self.patience.answered()
         if packet < MIN_PACKET:
             self.failure = TOO_SMALL
         self.run(commands)
         if not self.failure:
             self._log.info("splice opened", "{service} splice opened for {leg}", **self._names)
 
+    def _give_up(self) -> None:
+        """The acceptor has not answered in time."""
+        if not self.failure:
+            self.failure = NO_ANSWER
+        self.run(self.splice.overdue())
+
     def lost(self, side: Side) -> None:
         """A leg is gone."""
         if not self.failure:
             self.failure = "lost the opener" if side is Side.OPENER else "lost the agent"
+        if side is Side.ACCEPTOR:
+            self.patience.answered()
         self.run(self.splice.lost(side))
 
     def run(self, commands: list[Send | Cut | Retire]) -> None:

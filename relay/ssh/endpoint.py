@@ -99,6 +99,12 @@ class Endpoint(ChannelHandler):
         self.channel.refused()
         self._refused(reason)
 
+    def give_up(self) -> None:
+        """The peer takes too long for its answer to our open: our side is over. The channel's
+        number stays the peer's until it answers."""
+        self._drop_socket(reset=True)
+        self._report("refused: no answer")
+
     def serve(self, dial: Callable[[], Awaitable[socket.socket]]) -> None:
         """Answer the peer's open, which is to be passed in next, by what `dial` comes to."""
         self._dial = dial

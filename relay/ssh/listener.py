@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from relay.errors import AddressError
 from relay.log import EventLog
@@ -10,7 +11,7 @@ from relay.ssh.config import GatewayPorts
 from relay.ssh.descriptors import SPARE_FOR_LEGS, scarce
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
-from relay.ssh.server import ServerLeg
+from relay.ssh.server import Patience, ServerLeg
 from relay.wire.messages import tcpip_fields
 
 
@@ -21,6 +22,30 @@ def listening_addresses(bind: str, gateway_ports: GatewayPorts) -> tuple[str, ..
     if gateway_ports == "yes":
         return EVERY_ADDRESS
     return addresses_of(bind)
+
+
+class Visitor(Endpoint):
+    """A connection to an open port: it waits for the agent's answer, but not for ever."""
+
+    def __init__(self, leg: ServerLeg, ended: Callable[[Endpoint, str], None]) -> None:
+        super().__init__(leg, ended)
+        self._patience = Patience(leg, self.give_up)
+
+    def begin(self, sock: socket.socket, fields: bytes) -> None:
+        """Ask the agent for the stream."""
+        self.open(sock, b"forwarded-tcpip", fields)
+
+    def confirmed(self, sender: int, window: int, packet: int) -> None:
+        self._patience.answered()
+        super().confirmed(sender, window, packet)
+
+    def failed(self, code: int, reason: str) -> None:
+        self._patience.answered()
+        super().failed(code, reason)
+
+    def leg_lost(self) -> None:
+        self._patience.answered()
+        super().leg_lost()
 
 
 class Listener:
@@ -46,7 +71,7 @@ class Listener:
             sock.close()
             return
         fields = tcpip_fields(self._bind, self.port, *origin)
-        Endpoint(self._leg, self._ended).open(sock, b"forwarded-tcpip", fields)
+        Visitor(self._leg, self._ended).begin(sock, fields)
 
     def _scarce(self, sock: socket.socket) -> bool:
         short = scarce(sock, SPARE_FOR_LEGS)

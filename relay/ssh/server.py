@@ -19,11 +19,13 @@ from relay.log import EventLog
 from relay.policy.authorized_keys import Entry, Refusal, fingerprint
 from relay.policy.forward import format_address
 from relay.policy.limits import (
+    ANSWER_TIMEOUT,
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     LOGIN_GRACE_TIME,
     OPENERS_PER_AGENT,
     REFUSALS_TOLD,
+    UNANSWERED_PER_LEG,
     Limits,
 )
 from relay.policy.patterns import parse_ip
@@ -94,6 +96,8 @@ class ServerLeg(Leg, FastServerConnection):
         self.failed_tries = 0
         # What was refused of late to the client that has logged in.
         self.refusals = 0
+        # Opens of ours that it has not answered in time, nor since.
+        self.unanswered = 0
         # Set by a host that has limits of its own.
         self.limits = Limits()
         # Called when the last channel of the leg is over, if anybody waits for that.
@@ -254,6 +258,32 @@ class ServerLeg(Leg, FastServerConnection):
             self.host.log.warning(
                 "request refused", "{leg} asked for {what}: refused", leg=str(self), what=what
             )
+
+
+class Patience:
+    """Waits for the answer to an open of ours on a serving leg. If it is late, `overdue` is called:
+    who opened the stream need not wait; and the leg has one more that is not answered."""
+
+    def __init__(self, leg: ServerLeg, overdue: Callable[[], object]) -> None:
+        self._leg = leg
+        self._overdue = overdue
+        self._late = False
+        self._timer = leg.loop.call_later(ANSWER_TIMEOUT, self._end)
+
+    def _end(self) -> None:
+        leg = self._leg
+        self._late = True
+        leg.unanswered += 1
+        self._overdue()
+        if leg.unanswered > UNANSWERED_PER_LEG:
+            leg.fail(ProtocolViolation("it does not answer the streams that are opened to it"))
+
+    def answered(self) -> None:
+        """The answer is there, or the leg is gone."""
+        self._timer.cancel()
+        if self._late:
+            self._late = False
+            self._leg.unanswered -= 1
 
 
 class Owner(asyncssh.SSHServer):

@@ -28,6 +28,9 @@ The rules:
 5. When a leg is lost, the other side gets CLOSE without EOF, by which an endpoint knows that
    the stream did not end but broke.
 6. Requests on a channel are not passed: they are answered with FAILURE (RFC 4254 §5.4).
+7. An acceptor that takes too long for its answer holds up the opener no longer; when that is, the
+   caller of `overdue` says. The number on its leg stays its own until it answers: B cannot take
+   back an open (RFC 4254 §5.1). A confirmation that comes late is answered with CLOSE.
 """
 
 from __future__ import annotations
@@ -47,6 +50,9 @@ header and padding, in the largest packet that either leg may accept."""
 
 TOO_SMALL: Final = f"it takes packets of less than {MIN_PACKET} bytes"
 """Why a channel is refused whose other end would make many packets of each."""
+
+NO_ANSWER: Final = "the service's agent did not answer in time"
+"""Why a channel is refused that its acceptor neither confirms nor refuses."""
 
 FIRST_CREDIT: Final = 256 * 1024
 """What a side may send before B has seen its data leave again. A request and its reply fit, and
@@ -190,6 +196,13 @@ class Splice:
         """Tell the opener that its channel will not be."""
         failure = messages.open_failure(self.channels[Side.OPENER].remote_id, code, reason)
         return [Send(Side.OPENER, failure), *self._retire(Side.OPENER)]
+
+    def overdue(self) -> list[Command]:
+        """The acceptor has had its time to answer (rule 7). No effect if it has, or if nobody waits
+        for it any more."""
+        if self.channels[Side.ACCEPTOR].receiving is not Half.ANSWERING:
+            return []
+        return [] if self._retired[Side.OPENER] else self._refuse(NO_ANSWER)
 
     def data(self, side: Side, size: int) -> Channel | None:
         """DATA of `size` bytes: the channel on which it goes on, or None to drop it."""

@@ -97,8 +97,9 @@ class Bench:
         options = server_options([HOST_KEY], ())
         self.engine = Engine(asyncio.get_running_loop())
         self.a, self.c = (ready(ServerLeg(self.engine, options)) for _ in range(2))
+        self.open_streams: Counter[Service[ServerLeg]] = Counter()
         self.splice = SplicedStream(
-            self.a, Service("gpu1", 8000, self.c, True), b"", EventLog("test"), Counter()
+            self.a, Service("gpu1", 8000, self.c, True), b"", EventLog("test"), self.open_streams
         )
         self.splice.open(A_NUMBER, 2**20, 2**17)
         self.splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
@@ -110,7 +111,7 @@ class Bench:
         """A stream of A's to another agent."""
         other = ready(ServerLeg(self.engine, server_options([HOST_KEY], ())))
         service = Service("gpu2", 8000, other, True)
-        splice = SplicedStream(self.a, service, b"", EventLog("test"), Counter())
+        splice = SplicedStream(self.a, service, b"", EventLog("test"), self.open_streams)
         splice.open(A_NUMBER + 1, 2**20, 2**17)
         splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
         self.a.engine.flush()

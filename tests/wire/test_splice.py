@@ -20,6 +20,7 @@ from relay.wire.splice import (
     FIRST_CREDIT,
     MAX_CREDIT,
     MAX_PACKET,
+    NO_ANSWER,
     TOO_SMALL,
     Cut,
     Retire,
@@ -594,6 +595,27 @@ def test_the_acceptor_is_lost_before_its_answer() -> None:
         << Retire(A)
         >> ("lost", A)
     )
+
+
+def test_an_acceptor_that_takes_too_long_holds_up_nobody() -> None:
+    refused = OPENING >> ("overdue",) << send(A, messages.open_failure, 2, NO_ANSWER) << Retire(A)
+    assert refused >> ("overdue",)
+    # Its number is its own until it answers, whatever that is.
+    assert refused >> ("failed", C, 2, "no") << Retire(C)
+    assert refused >> ("lost", C) << Retire(C)
+    assert (
+        refused
+        >> ("confirmed", C, C_NUMBER, C_WINDOW, C_PACKET)
+        << send(C, messages.close)
+        >> ("close", C)
+        << cut(C, messages.close)
+        << Retire(C)
+    )
+
+
+def test_who_has_answered_is_not_late() -> None:
+    assert OPEN >> ("overdue",)
+    assert OPENING >> ("lost", A) << Retire(A) >> ("overdue",)
 
 
 @from_either_side

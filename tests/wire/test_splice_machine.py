@@ -189,8 +189,9 @@ class Splicing(RuleBasedStateMachine):
     def confirm(self, window: int, packet: int) -> None:
         self.c.opened, self.c.window, self.c.packet = True, window, packet
         self.c.held = window - min(window, FIRST)
+        waits = not self.a.retired
         told = self.run(self.splice.confirmed(C, self.c.number, window, packet))
-        if self.a.lost:
+        if not waits:
             assert told == ([], [MSG_CHANNEL_CLOSE])
         elif packet < LEAST:
             assert told == ([MSG_CHANNEL_OPEN_FAILURE], [MSG_CHANNEL_CLOSE])
@@ -201,9 +202,18 @@ class Splicing(RuleBasedStateMachine):
     @precondition(lambda self: self.asked and self.patience <= 0)
     @rule()
     def refuse(self) -> None:
+        waits = not self.a.retired
         told = self.run(self.splice.failed(C, 1, "no"))
-        assert told == ([] if self.a.lost else [MSG_CHANNEL_OPEN_FAILURE], [])
+        assert told == ([MSG_CHANNEL_OPEN_FAILURE] if waits else [], [])
         assert self.splice.over
+
+    @precondition(lambda self: self.patience <= 0)
+    @rule()
+    def take_too_long(self) -> None:
+        waits = self.asked and not self.a.retired
+        told = self.run(self.splice.overdue())
+        assert told == ([MSG_CHANNEL_OPEN_FAILURE] if waits else [], [])
+        assert self.a.retired or not self.asked
 
     # -- what either side may say
 

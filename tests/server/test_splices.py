@@ -1,0 +1,122 @@
+"""relay/server/splices.py: an agent that does not answer, and openers that are gone by then."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay.log import EventLog
+from relay.policy.limits import UNANSWERED_PER_LEG
+from relay.policy.services import Service
+from relay.server.splices import SplicedStream
+from relay.ssh import server
+from relay.ssh.listener import Listener
+from relay.wire import messages
+from relay.wire.gcm import GcmCipher
+from relay.wire.splice import NO_ANSWER
+from tests.ssh.test_leg import C_NUMBER, IV, KEY, Bench
+
+NUMBER = 77
+"""The opener's for its channel."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "ANSWER_TIMEOUT", 0.0)
+
+
+def opened(bench: Bench) -> SplicedStream:
+    stream = SplicedStream(
+        bench.a, Service("gpu1", 8000, bench.c, True), b"", EventLog("test"), bench.open_streams
+    )
+    stream.open(NUMBER, 2**20, 2**15)
+    return stream
+
+
+async def until_late(bench: Bench, count: int) -> None:
+    while True:
+        await asyncio.sleep(0)
+        if bench.c.unanswered >= count or not bench.c.alive:
+            return
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("no_patience")
+async def test_the_opener_is_told_and_the_number_stays_with_the_agent() -> None:
+    bench = Bench()
+    stream = opened(bench)
+    number = stream.splice.channels[1].local_id
+    await until_late(bench, 1)
+    bench.a.engine.flush()
+    bench.to_c = GcmCipher(KEY, IV)  # It counts the packets of one leg.
+    assert bench.read_by_c(bench.a)[-1] == messages.open_failure(NUMBER, 2, NO_ANSWER)
+    assert stream.splice.channels[0].local_id not in bench.a.handlers
+    assert number in bench.c.handlers
+    stream.ends[1].confirmed(C_NUMBER + 1, 2**20, 2**15)
+    assert bench.c.unanswered == 0
+    stream.ends[1].peer_closed()
+    assert number not in bench.c.handlers
+    assert bench.open_streams.total() == 1  # That which the bench begins with.
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("no_patience")
+async def test_an_agent_that_answers_nothing_loses_its_leg() -> None:
+    bench = Bench()
+    streams = [opened(bench) for _ in range(UNANSWERED_PER_LEG)]
+    await until_late(bench, UNANSWERED_PER_LEG)
+    assert bench.c.alive
+    # Whether its opener waits for it or is gone.
+    for stream in streams:
+        stream.ends[0].leg_lost()
+    opened(bench)
+    await until_late(bench, UNANSWERED_PER_LEG + 1)
+    assert not bench.c.alive
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("no_patience")
+async def test_an_agent_may_be_late_as_often_as_it_likes_if_it_answers() -> None:
+    bench = Bench()
+    for _ in range(2 * UNANSWERED_PER_LEG):
+        stream = opened(bench)
+        await until_late(bench, 1)
+        stream.ends[1].failed(2, "timed out")
+        assert bench.c.unanswered == 0
+    assert bench.c.alive
+
+
+@pytest.mark.anyio
+async def test_who_is_answered_or_lost_is_never_late() -> None:
+    bench = Bench()
+    loop = asyncio.get_running_loop()
+    confirmed, refused, lost = (opened(bench) for _ in range(3))
+    confirmed.ends[1].confirmed(C_NUMBER + 1, 2**20, 2**15)
+    refused.ends[1].failed(2, "no")
+    lost.ends[1].leg_lost()
+    timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+    assert not [timer for timer in timers if "Patience" in repr(timer)]
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("no_patience")
+async def test_who_came_by_an_open_port_is_let_go() -> None:
+    bench = Bench()
+    listener = Listener(bench.c, "localhost", 0, "no", EventLog("test"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    assert bench.c.unanswered == 1
+    number = max(bench.c.handlers)
+    handler = bench.c.handlers[number]
+    handler.failed(2, "timed out")  # type: ignore[attr-defined]
+    assert bench.c.unanswered == 0
+    assert number not in bench.c.handlers
+    writer.close()
+    listener.close()
