@@ -103,6 +103,8 @@ class Publisher:
                 if not self._config.once:
                     for wish in wishes:
                         tasks.start_soon(wish.keep)
+                if self._endpoint is not None:
+                    tasks.start_soon(self._endpoint.judge.run)
                 await leg.down.wait()
                 tasks.cancel_scope.cancel()
             raise explain(leg.error or ConnectionError("connection closed"), client)
@@ -124,11 +126,14 @@ class Publisher:
             wish.missing.set()
 
     def _taken(self, leg: ClientLeg, wishes: list[Wish], host: str, port: int) -> None:
-        """B gave a service to another program with our key."""
+        """B gave a service to another program with our key, or our key lost the right to it."""
         for wish in wishes:
             if wish.service() == (host, port) and not wish.missing.is_set():
                 where = format_address(host or "*", port)
-                text = f"{where}: a program with the same key that was started later has it now"
+                text = (
+                    f"{where}: taken back by the server: a program with the same key that was "
+                    "started later has it, or the key may not publish it any more"
+                )
                 if self._config.once and self._config.exit_on_forward_failure:
                     leg.fail(Refused(text))
                     return

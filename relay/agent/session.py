@@ -23,6 +23,7 @@ from relay.ssh.dial import dial_service
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
 from relay.ssh.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
+from relay.ssh.judge import Judge
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.known_hosts import host_name, line_for
 from relay.ssh.leg import Leg
@@ -51,6 +52,7 @@ class SessionEndpoint:
         self._options = server_options([self._host_key()], (), version=ENDPOINT_VERSION)
         self._legs: set[ServerLeg] = set()
         self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
+        self.judge = Judge(self.key_file, log, self._legs, self._withdraw_forbidden)
         # B's own limits: whoever may open the endpoint's name there is a stranger here.
         self._admission = Admission(log)
         self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
@@ -111,6 +113,7 @@ class SessionEndpoint:
 
     def leg_up(self, leg: ServerLeg) -> None:
         self._admission.logged_in(leg.startup)
+        self.judge.leg_up(leg)
         self.log.info(
             "session up",
             "end to end session: {who} as {user} from {peer}, {cipher}",
@@ -136,6 +139,7 @@ class SessionEndpoint:
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         self._legs.discard(leg)
+        self.judge.leg_down(leg)
         for key in [key for key in self._listeners if key[0] is leg]:
             self._listeners.pop(key).close()
         if not leg.logged_in and not self._admission.gone(leg.startup, leg.failed_tries):
@@ -190,6 +194,12 @@ class SessionEndpoint:
             return None
         self._listeners[leg, bind, listener.port] = listener
         return listener.port
+
+    def _withdraw_forbidden(self, leg: ServerLeg) -> None:
+        """What the key of this leg may not publish any more."""
+        for holder, bind, port in list(self._listeners):
+            if holder is leg and not (leg.entry and leg.entry.grant.may_publish(bind, port)):
+                self.withdraw(leg, bind, port)
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         listener = self._listeners.pop((leg, bind, port), None)

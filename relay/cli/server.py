@@ -77,6 +77,12 @@ def _parser() -> CommandLine:
         help="may published ports be reached from outside, as in sshd_config (default no)",
     )
     group.add_argument(
+        "--privileged-ports",
+        choices=("no", "yes"),
+        default="no",
+        help="may a key publish a port below 1024 that no permitlisten of it names (default no)",
+    )
+    group.add_argument(
         "--share-services",
         metavar="PATTERN",
         action=Several,
@@ -186,6 +192,12 @@ def _add_places(parser: CommandLine) -> None:
         type=file_path,
         help="the public keys that may log in, in sshd's format (default: in the state folder)",
     )
+    group.add_argument(
+        "--strict-modes",
+        choices=("yes", "no"),
+        default="yes",
+        help="use no authorized_keys that others can write, as StrictModes of sshd (default yes)",
+    )
 
 
 def _add_limits(parser: CommandLine) -> None:
@@ -281,7 +293,9 @@ def _config(arguments: argparse.Namespace) -> ServerConfig:
         host_keys=tuple(arguments.host_key),
         host_certificates=tuple(arguments.host_certificate),
         authorized_keys=arguments.authorized_keys,
+        strict_modes=arguments.strict_modes,
         gateway_ports=arguments.gateway_ports,
+        privileged_ports=arguments.privileged_ports,
         share_services=tuple(arguments.share_services),
         ciphers=arguments.ciphers,
         rekey_limit=arguments.rekey_limit,

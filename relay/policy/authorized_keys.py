@@ -14,11 +14,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
+from typing import Final
 
 from relay.errors import LocalError
+from relay.policy.certificates import Certificate
 from relay.policy.grants import Grant
 from relay.policy.key_options import OptionError, parse_options
 from relay.policy.patterns import match_address_list
@@ -30,6 +32,8 @@ _KEY_START = re.compile(r"ssh-|ecdsa-|sk-|[0-9]")
 # sshkey_advance_past_options(): up to the first blank outside quotes.
 _OPTIONS = re.compile(r'(?:\\"|"(?:\\"|[^"])*+"|[^ \t"])*+')
 
+UNKNOWN_AUTHORITY: Final = "unknown certification authority"
+
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -40,6 +44,7 @@ class Entry:
     `line` counts from 1. `blob` is the public key as the wire has it (RFC 4253 §6.6). `source` is
     the list of `from=` and `expires` a UTC time; None where there is no such limit. `is_ca` marks
     the key of a certification authority: it signs certificates and logs in nobody itself.
+    `no_touch` and `verify` are `no-touch-required` and `verify-required`.
     """
 
     line: int
@@ -51,16 +56,46 @@ class Entry:
     expires: datetime | None = None
     is_ca: bool = False
     principals: tuple[str, ...] = ()
+    no_touch: bool = False
+    verify: bool = False
 
-    def refusal(self, *, address: str, now: datetime, principals: Sequence[str] = ()) -> str | None:
+    def refusal(
+        self, *, address: str, now: datetime, certificate: Certificate | None = None
+    ) -> str | None:
         """Why this entry does not admit who proved to have its key; None if it does."""
         if self.expires is not None and self.expires < now:
             return f"expired at {self.expires:%Y-%m-%d %H:%M:%SZ}"
         if self.source is not None and not match_address_list(address, self.source):
             return f"not from {address}"
-        # "At least one name from the list must appear in the certificate's list of principals".
-        if self.principals and not set(self.principals) & set(principals):
-            return f"the certificate is for none of {', '.join(self.principals)}"
+        return None if certificate is None else certificate.names(self.principals)
+
+    def certified(self, certificate: Certificate) -> Entry:
+        """What the owner of a certificate of this authority may do.
+
+        As in sshd, what permits must be in both, and what restricts need be in one.
+        """
+        grant = self.grant
+        if not certificate.port_forwarding:
+            grant = replace(grant, port_forwarding=False)
+        ends = [end for end in (self.expires, certificate.valid_before) if end is not None]
+        return replace(
+            self,
+            grant=grant,
+            expires=min(ends, default=None),
+            no_touch=self.no_touch and certificate.no_touch,
+            verify=self.verify or certificate.verify,
+        )
+
+    def presence_refusal(self, *, touched: bool, verified: bool) -> str | None:
+        """Why a signature of a security key does not do; None if it does.
+
+        sshd asks for a touch unless `no-touch-required` says otherwise, and for the PIN or the
+        like if `verify-required` does.
+        """
+        if not touched and not self.no_touch:
+            return "the security key was not touched"
+        if not verified and self.verify:
+            return "the security key did not verify who its user is (verify-required)"
         return None
 
 
@@ -90,51 +125,64 @@ class AuthorizedKeys:
 
     entries: tuple[Entry, ...] = ()
     problems: tuple[Problem, ...] = ()
+    # The entries by their keys, so that a file of ten thousand is not gone through for each login.
+    _of: dict[bytes, list[Entry]] = field(init=False, repr=False, compare=False)
+    # What each line was understood as, for `parse`.
+    _lines: dict[str, Entry | Problem] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        index: dict[bytes, list[Entry]] = {}
+        for entry in self.entries:
+            index.setdefault(entry.blob, []).append(entry)
+        object.__setattr__(self, "_of", index)
 
     def find(
-        self,
-        blob: bytes,
-        *,
-        address: str,
-        now: datetime,
-        ca: bool = False,
-        principals: Sequence[str] = (),
+        self, blob: bytes, *, address: str, now: datetime, certificate: Certificate | None = None
     ) -> Entry | Refusal:
         """The first entry that admits this key now, from this address (both as in sshd).
 
         A later line for the same key counts when an earlier one has expired or is for other
-        addresses. With `ca`, the key is the signer of a certificate for `principals`, and only
-        `cert-authority` lines count; else only the others do. Where an entry has no principals
-        of its own, sshd wants the user's name among the certificate's: that, and the
-        certificate's own validity and restrictions, are for the caller to check.
+        addresses. With a `certificate` for the key it is the signer's line that counts, one with
+        `cert-authority`; else only lines without it do.
 
         Args:
             blob: the public key as the wire has it.
             address: the peer's IP address as text.
             now: an aware time.
+            certificate: what an authority says of the key, if the client came with that.
         """
+        if certificate is not None and (reason := certificate.refusal(address=address, now=now)):
+            return Refusal(reason)
         refused: list[tuple[Entry, str]] = []
-        for entry in self.entries:
-            if entry.blob != blob or entry.is_ca != ca:
+        for entry in self._of.get(blob if certificate is None else certificate.authority, ()):
+            if entry.is_ca != (certificate is not None):
                 continue
-            reason = entry.refusal(address=address, now=now, principals=principals)
-            if reason is None:
-                return entry
-            refused.append((entry, reason))
+            refusal = entry.refusal(address=address, now=now, certificate=certificate)
+            if refusal is None:
+                return entry if certificate is None else entry.certified(certificate)
+            refused.append((entry, refusal))
         if not refused:
-            return Refusal("unknown certification authority" if ca else "unknown key")
+            return Refusal("unknown key" if certificate is None else UNKNOWN_AUTHORITY)
         reasons = "; ".join(f"line {entry.line}: {reason}" for entry, reason in refused)
         return Refusal(reasons, refused[0][0])
 
 
-def parse(text: str, path: str, zone: tzinfo | None = None) -> AuthorizedKeys:
+NO_KEYS: Final = AuthorizedKeys()
+
+
+def parse(
+    text: str, path: str, zone: tzinfo | None = None, before: AuthorizedKeys = NO_KEYS
+) -> AuthorizedKeys:
     """Parse the text of an authorized_keys file. Any text will do: this raises nothing.
 
     Args:
         text: the file's content.
         path: its name, for the problems.
         zone: the zone of an `expiry-time` without Z; None is the system's.
+        before: the same file as it was. Lines that it had are not parsed again: of ten thousand
+            one has changed.
     """
+    lines: dict[str, Entry | Problem] = {}
     entries: list[Entry] = []
     problems: list[Problem] = []
     # Not splitlines(): it knows line ends that sshd does not, inside comments for one.
@@ -142,11 +190,20 @@ def parse(text: str, path: str, zone: tzinfo | None = None) -> AuthorizedKeys:
         line = raw.strip(" \t\r")
         if not line or line.startswith("#"):
             continue
-        try:
-            entries.append(_parse_line(line, number, zone))
-        except (_BadKeyError, OptionError) as error:
-            problems.append(Problem(path, number, str(error)))
-    return AuthorizedKeys(tuple(entries), tuple(problems))
+        one = before._lines.get(line)
+        if one is None:
+            try:
+                one = _parse_line(line, number, zone)
+            except (_BadKeyError, OptionError) as error:
+                one = Problem(path, number, str(error))
+        elif one.line != number:
+            one = replace(one, line=number)
+        lines[line] = one
+        if isinstance(one, Entry):
+            entries.append(one)
+        else:
+            problems.append(one)
+    return AuthorizedKeys(tuple(entries), tuple(problems), lines)
 
 
 def fingerprint(blob: bytes) -> str:
@@ -179,6 +236,8 @@ def _parse_line(line: str, number: int, zone: tzinfo | None) -> Entry:
         expires=options.expires,
         is_ca=options.is_ca,
         principals=options.principals,
+        no_touch=options.no_touch,
+        verify=options.verify,
     )
 
 

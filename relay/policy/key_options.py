@@ -7,7 +7,6 @@ permitted, except within double quotes." "Option keywords are case-insensitive."
 An option that we do not know may be a restriction, so it is an error, never skipped. Options
 about what the relay never offers (shells, terminals, agents, X11, tun devices) restrict nothing
 here and are accepted: `command=` too, since sshd itself lets such a key forward ports.
-`verify-required` is no such option: who wrote it relies on a check that we do not make.
 """
 
 from __future__ import annotations
@@ -30,8 +29,10 @@ FLAGS_WITHOUT_MEANING: Final = frozenset(
 FLAGS: Final = FLAGS_WITHOUT_MEANING | {
     "cert-authority",
     "no-port-forwarding",
+    "no-touch-required",
     "port-forwarding",
     "restrict",
+    "verify-required",
 }
 VALUES_WITHOUT_MEANING: Final = frozenset({"command", "environment", "tunnel"})
 VALUES: Final = VALUES_WITHOUT_MEANING | {
@@ -65,6 +66,10 @@ class KeyOptions:
     """UTC; the last moment at which the key is accepted."""
     is_ca: bool = False
     principals: tuple[str, ...] = ()
+    no_touch: bool = False
+    """A signature of a security key does without a touch."""
+    verify: bool = False
+    """A signature of a security key needs its PIN or the like."""
 
 
 def parse_options(text: str, zone: tzinfo | None = None) -> KeyOptions:
@@ -122,6 +127,10 @@ def _apply_flag(options: KeyOptions, name: str) -> KeyOptions:
             return replace(options, grant=replace(options.grant, port_forwarding=False))
         case "port-forwarding":
             return replace(options, grant=replace(options.grant, port_forwarding=True))
+        case "no-touch-required":
+            return replace(options, no_touch=True)
+        case "verify-required":
+            return replace(options, verify=True)
     return options
 
 

@@ -191,6 +191,14 @@ REFUSALS_TOLD: Final = 60
 """Lines in the log that one leg may cause in a minute by what it is refused; then they are counted.
 A client that asks once a second for a service that is down is still told of each time."""
 
+LOOK_INTERVAL: Final = 1.0
+"""Seconds between two looks at authorized_keys. Who is in is judged by a file that two looks found
+the same, so that a key that is deleted loses its legs within two seconds, and a file that is just
+being written throws nobody out. A look is one system call."""
+
+JUDGED_AT_ONCE: Final = 32
+"""Legs that are judged by a new authorized_keys in one turn of the loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Startups:

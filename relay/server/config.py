@@ -13,7 +13,7 @@ from relay.policy.limits import (
     CLIENT_ALIVE_INTERVAL,
     Limits,
 )
-from relay.ssh.config import GatewayPorts
+from relay.ssh.config import GatewayPorts, YesNo
 
 DRAIN: Final = 10.0
 """Seconds for which streams may go on after a signal to stop: an answer under way is done by then,
@@ -32,7 +32,11 @@ class ServerConfig:
     """Certificates of the host keys, for clients that trust an authority (`@cert-authority`)."""
     authorized_keys: Path | None = None
     """None: `authorized_keys` in the state folder."""
+    strict_modes: YesNo = "yes"
+    """Must nobody else be able to write authorized_keys?"""
     gateway_ports: GatewayPorts = "no"
+    privileged_ports: YesNo = "no"
+    """May every key that may publish a port publish one below 1024?"""
     share_services: tuple[str, ...] = ()
     """Patterns of `name:port` that several agents may publish together."""
     ciphers: tuple[str, ...] = ()

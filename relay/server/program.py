@@ -47,6 +47,7 @@ async def run(
         async with anyio.create_task_group() as tasks:
             await tasks.start(_reload_on_signal, relay, supervisor, reread)
             tasks.start_soon(_report_limits, relay)
+            tasks.start_soon(relay.judge.run)
             tasks.start_soon(_feed_watchdog, relay, supervisor)
             supervisor.ready(relay.status())
     finally:

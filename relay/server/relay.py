@@ -17,6 +17,7 @@ from relay.ssh.descriptors import scarce
 from relay.ssh.engine import Engine
 from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
+from relay.ssh.judge import Judge
 from relay.ssh.keyfile import KeyFile
 from relay.ssh.server import ServerLeg, server_options
 
@@ -30,11 +31,14 @@ class Relay:
         self.log = log
         self._engine = engine
         path = config.authorized_keys or config.state_dir / "authorized_keys"
-        self.key_file = KeyFile(path, log)
+        self.key_file = KeyFile(path, log, strict=config.strict_modes == "yes")
         self.key_file.keys()  # Its problems are told now, not at the first login.
         self._admission = Admission(log)
         self.services = Services(config, log, self._admission.hit)
         self.legs = Legs(self._admission, log)
+        self.judge = Judge(
+            self.key_file, log, self.legs, self.services.withdraw_forbidden, self.services.ask_again
+        )
         # Set when no leg is left; None: we do not stop yet.
         self._drained: anyio.Event | None = None
         self._host_keys = host_keys
@@ -54,8 +58,9 @@ class Relay:
         if not differences:
             self.log.info("configuration unchanged", "configuration read again: nothing changed")
         self._apply(replace(config, **{name: getattr(self.config, name) for name in FIXED}))
-        self.key_file.keys()
+        self.key_file.set_strict(config.strict_modes == "yes")
         self.services.ask_again()
+        self.judge.ask()
 
     def _apply(self, config: ServerConfig) -> None:
         self.config = config
@@ -115,12 +120,14 @@ class Relay:
     def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
         self.legs.up(leg)
+        self.judge.leg_up(leg)
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, and with it what it published."""
         with whatever_fails("withdrawing services"):
             self.services.leg_down(leg)
         with whatever_fails("forgetting a leg"):
+            self.judge.leg_down(leg)
             self.legs.down(leg, error)
         if self._drained is not None and not self.legs:
             self._drained.set()

@@ -185,13 +185,18 @@ class Services:
                 continue
             self._registry.withdraw(held)
             self._close(held, "taken over")
-            if older.is_ours:
-                older.tell(SERVICE_TAKEN, forward_fields(held.bind, held.port))
-                self._waiting.add(older, bind, port, self.config.limits.services_per_key)
+            self._tell_taken(held)
             if older.alive and older not in self._asked:
                 self._asked.add(older)
                 older.create_task(self._replace_if_silent(older))
         return None
+
+    def _tell_taken(self, service: Service[ServerLeg]) -> None:
+        """Who held it shall know, and is told when it may be granted again."""
+        leg, bind, port = service.holder, service.bind, service.port
+        if leg.is_ours:
+            leg.tell(SERVICE_TAKEN, forward_fields(bind, port))
+            self._waiting.add(leg, bind, port, self.config.limits.services_per_key)
 
     async def _replace_if_silent(self, older: ServerLeg) -> None:
         try:
@@ -226,6 +231,14 @@ class Services:
         for service in self._registry.withdraw_all(leg):
             self._close(service, reason)
             self._miss(service)
+
+    def withdraw_forbidden(self, leg: ServerLeg) -> None:
+        """What the key of this leg may not publish any more. Streams that are open go on."""
+        for service in self._registry.held_by(leg):
+            if reason := self._forbids(leg, service.bind, service.port):
+                self._registry.withdraw(service)
+                self._close(service, reason)
+                self._tell_taken(service)
 
     def _refuse_service(self, leg: ServerLeg, bind: str, port: int, reason: str) -> None:
         if leg.is_ours:

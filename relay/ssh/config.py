@@ -8,6 +8,7 @@ from typing import Literal
 
 StrictHostKeyChecking = Literal["yes", "accept-new", "no", "ask"]
 GatewayPorts = Literal["no", "yes", "clientspecified"]
+YesNo = Literal["yes", "no"]
 AddressFamily = Literal["any", "inet", "inet6"]
 
 DEFAULT_PORT = 22

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from asyncssh.public_key import CERT_TYPE_HOST
 
 from relay.errors import FileError
 from relay.ssh import system
+from relay.ssh.modes import check_private
 
 HOST_KEY_TYPE: Final = "ssh-ed25519"
 """Small, fast, and known to every SSH client of the last ten years, dropbear included."""
@@ -30,8 +30,6 @@ HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
 PRIVATE_MODE: Final = 0o600
 PUBLIC_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o700
-
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 HostKey = asyncssh.SSHKey
 CertifiedKey = tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
@@ -78,7 +76,7 @@ def load_host_key(path: Path) -> asyncssh.SSHKey:
     """
     try:
         with open(path, "rb") as file:
-            _check_mode(path, os.fstat(file.fileno()))
+            check_private(path, os.fstat(file.fileno()))
             data = file.read()
     except OSError as error:
         raise FileError(path, f"cannot read the host key: {error.strerror}") from error
@@ -122,21 +120,6 @@ def make_private_directory(path: Path) -> None:
     if not path.is_dir():
         make_private_directory(path.parent)
         path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-
-
-def _check_mode(path: Path, status: os.stat_result) -> None:
-    """As OpenSSH does, look at our own files only.
-
-    A file of another user that we may read was lent to us on purpose (systemd's credentials,
-    a group for certificates), and its mode is not ours to mend.
-    """
-    if status.st_uid == system.user_id() and status.st_mode & _OTHERS:
-        mode = stat.S_IMODE(status.st_mode)
-        raise FileError(
-            path,
-            f"its mode is {mode:04o}: others than its owner can reach the private key, "
-            f"so it is not used; make it private with `chmod 600 {path}`",
-        )
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> bool:

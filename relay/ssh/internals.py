@@ -47,6 +47,7 @@ from relay.policy.limits import (
     PACKETS_BEFORE_OUR_LOGIN,
 )
 from relay.ssh import algorithms
+from relay.ssh.certificates import decode_user_certificate, presence, signature_problem
 from relay.ssh.faults import whatever_fails
 from relay.ssh.handler import OpenRefused
 from relay.wire import messages, sntrup
@@ -723,8 +724,13 @@ class FastServerConnection(FastConnection, SSHServerConnection):
         """The client signed with an algorithm that is not accepted."""
         raise NotImplementedError
 
-    async def validate_certificate(self, username: str, certificate: Any) -> Any:
+    def validate_certificate(self, username: str, certificate: Any) -> Any:
         """The key of a user certificate that is accepted, or None."""
+        raise NotImplementedError
+
+    def validate_presence(self, presence: tuple[bool, bool] | None) -> bool:
+        """Does what a security key says of its user, who touched it and proved to be its owner,
+        do for the key that was just validated? None: it is no security key."""
         raise NotImplementedError
 
     async def reload_config(self) -> None:
@@ -820,28 +826,27 @@ class FastServerConnection(FastConnection, SSHServerConnection):
         host, port = messages.parse_forward(_rest(packet))
         self._report_global_response(self.cancel_tcpip_forward(host, port))
 
-    async def _validate_openssh_certificate(self, username: str, cert: Any) -> Any:
-        return await self.validate_certificate(username, cert)
-
     async def validate_public_key(
         self, username: str, key_data: bytes, msg: bytes, signature: bytes
     ) -> bool:
         """asyncssh verifies whatever algorithm the signature names; ours must be among those
-        that we announce (RFC 8332 §3: SHA-1 is not)."""
+        that we announce (RFC 8332 §3: SHA-1 is not). And what a security key vouches for is ours
+        to judge: asyncssh would not do so for what a certificate says."""
         if msg:
             algorithm = SSHPacket(signature).get_string()
             if algorithm not in self._sig_algs:
                 self.signature_refused(algorithm.decode("ascii", "replace"))
                 return False
-        return await super().validate_public_key(username, key_data, msg, signature)
-
-    def permits_forwarding_by_certificate(self) -> bool:
-        """`permit-port-forwarding` of the certificate, if the client came with one."""
-        return self.check_certificate_permission("port-forwarding")
-
-    def set_certificate_options(self, options: Any) -> None:
-        """What the certificate says, for `permits_forwarding_by_certificate`."""
-        self._cert_options = options
+        certificate = decode_user_certificate(key_data)
+        if certificate is None:
+            key = await self._validate_client_public_key(username, key_data)
+        else:
+            key = self.validate_certificate(username, certificate)
+        if key is None or not msg:
+            return key is not None
+        key.set_touch_required(False)
+        verified: bool = key.verify(string(self._session_id) + msg, signature)
+        return verified and self.validate_presence(presence(signature))
 
 
 class FastClientConnection(FastConnection, SSHClientConnection):
@@ -851,6 +856,14 @@ class FastClientConnection(FastConnection, SSHClientConnection):
         """B passes on a stream for the service `host:port`. Returns the channel's handler, or
         raises `OpenRefused`."""
         raise NotImplementedError
+
+    def _validate_openssh_host_certificate(
+        self, host: str, addr: str, port: int, cert: Any
+    ) -> asyncssh.SSHKey:
+        if problem := signature_problem(cert):
+            raise ValueError(problem)
+        key: asyncssh.SSHKey = super()._validate_openssh_host_certificate(host, addr, port, cert)
+        return key
 
     def _process_forwarded_tcpip_open(self, packet: SSHPacket) -> Opened:
         return _opened(self.forwarded_tcpip, packet)

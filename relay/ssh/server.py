@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -16,7 +16,8 @@ import asyncssh
 
 from relay.errors import ProtocolViolation
 from relay.log import EventLog
-from relay.policy.authorized_keys import Entry, Refusal, fingerprint
+from relay.policy.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint
+from relay.policy.certificates import Certificate
 from relay.policy.forward import format_address
 from relay.policy.limits import (
     ANSWER_TIMEOUT,
@@ -28,8 +29,8 @@ from relay.policy.limits import (
     UNANSWERED_PER_LEG,
     Limits,
 )
-from relay.policy.patterns import parse_ip
 from relay.policy.takeover import MAX_NAME_BYTES, Program
+from relay.ssh.certificates import read_user_certificate
 from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from relay.ssh.admission import Startup
 
 TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
+NOT_AUTHORIZED: Final = asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE
 
 
 class Host(Protocol):
@@ -85,6 +87,7 @@ class ServerLeg(Leg, FastServerConnection):
         self.entry: Entry | None = None
         # The public key that it proved to have: with a certificate not the signer's, but its own.
         self.identity = b""
+        self.certificate: Certificate | None = None
         self.address = ""
         self.origin = ("", 0)
         self.peer = "?"
@@ -127,43 +130,53 @@ class ServerLeg(Leg, FastServerConnection):
     # -- authentication
 
     def authenticate(self, key: asyncssh.SSHKey) -> bool:
-        """Is this key authorized? Its signature is asyncssh's to verify."""
-        found = self.host.key_file.find_key(key.public_data, self.address)
-        return self._admit(found, key.public_data)
+        """Is this key authorized? Its signature is verified then."""
+        return self._admit(key.public_data)
 
-    async def validate_certificate(self, username: str, certificate: Any) -> Any:
+    def validate_certificate(self, username: str, certificate: Any) -> asyncssh.SSHKey | None:
         """RFC 4252 §7 with a certificate of OpenSSH's PROTOCOL.certkeys."""
-        signer = certificate.signing_key
-        found = self.host.key_file.find_ca(
-            signer.public_data, self.address, list(certificate.principals)
-        )
+        key: asyncssh.SSHKey = certificate.key
         try:
-            principal = "" if isinstance(found, Entry) and found.principals else username
-            certificate.validate(asyncssh.public_key.CERT_TYPE_USER, principal or None)
+            read = read_user_certificate(certificate, username)
         except ValueError as error:
-            found = Refusal(f"certificate: {error}")
-        sources = certificate.options.get("source-address")
-        if sources and not any(_within(self.address, network) for network in sources):
-            found = Refusal(f"certificate: not from {self.address}")
-        if not self._admit(found, certificate.key.public_data):
+            self._key_refused(key.public_data, str(error))
             return None
-        self.set_certificate_options(certificate.options)
-        if not self.permits_forwarding_by_certificate() and self.entry is not None:
-            grant = replace(self.entry.grant, port_forwarding=False)
-            self.entry = replace(self.entry, grant=grant)
-        return certificate.key
+        return key if self._admit(key.public_data, read) else None
 
-    def _admit(self, found: Entry | Refusal, blob: bytes) -> bool:
-        if isinstance(found, Entry):
-            self.entry = found
-            self.identity = blob
-            return True
+    def _admit(self, blob: bytes, certificate: Certificate | None = None) -> bool:
+        found = self.host.key_file.find(blob, self.address, certificate)
+        if isinstance(found, Refusal):
+            self._key_refused(blob, found.reason)
+            return False
+        self.entry, self.identity, self.certificate = found, blob, certificate
+        return True
+
+    def _key_refused(self, blob: bytes, reason: str) -> None:
         if self.host.stranger_line(self):
             self.host.log.info(
                 "key refused", "{peer}: key {key} refused: {reason}",
-                peer=self.peer, key=fingerprint(blob), reason=found.reason,
+                peer=self.peer, key=fingerprint(blob), reason=reason,
             )  # fmt: skip
-        return False
+
+    def validate_presence(self, presence: tuple[bool, bool] | None) -> bool:
+        if presence is None or self.entry is None:
+            return True
+        touched, verified = presence
+        refusal = self.entry.presence_refusal(touched=touched, verified=verified)
+        if refusal is not None:
+            self._key_refused(self.identity, refusal)
+        return refusal is None
+
+    def judge(self, keys: AuthorizedKeys, now: datetime) -> str | None:
+        """By authorized_keys as it is now: why this client would not be let in any more; None if
+        it would, and then it has the rights that it would get."""
+        found = keys.find(
+            self.identity, address=self.address, now=now, certificate=self.certificate
+        )
+        if isinstance(found, Refusal):
+            return found.reason
+        self.entry = found
+        return None
 
     def signature_refused(self, algorithm: str) -> None:
         if self.host.stranger_line(self):
@@ -311,12 +324,6 @@ class Owner(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         with whatever_fails("taking leave of a leg"):
             self._leg.host.leg_down(self._leg, exc)
-
-
-def _within(address: str, network: Any) -> bool:
-    """Is an address within a network of a certificate's `source-address`?"""
-    ip = parse_ip(address)
-    return ip is not None and ip in network
 
 
 def server_options(

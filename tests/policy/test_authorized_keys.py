@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from relay.policy.authorized_keys import (
     fingerprint,
     parse,
 )
+from relay.policy.certificates import Certificate
 
 # Made by ssh-keygen, as are the fingerprints below.
 ED25519 = (
@@ -27,6 +30,9 @@ ECDSA = (
     "tHSk7wMXPOr3VSVoFs2sk50KCu7jlNtXY+FG3aa5XlkYJd8slq4kMzWAFyWY+J72HIU= me@ecdsa"
 )
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
+
+
+SIGNED = Certificate(b"", "me")
 
 
 def blob(line: str) -> bytes:
@@ -46,6 +52,12 @@ def problem(line: str) -> str:
 
 def find(keys: AuthorizedKeys, line: str = ED25519, address: str = "10.0.0.1") -> Entry | Refusal:
     return keys.find(blob(line), address=address, now=NOW)
+
+
+def certified(keys: AuthorizedKeys, certificate: Certificate) -> Entry | Refusal:
+    """For a key of some sort, signed by ED25519."""
+    signed = replace(certificate, authority=blob(ED25519))
+    return keys.find(b"its own key", address="::1", now=NOW, certificate=signed)
 
 
 def refusal(text: str, address: str = "10.0.0.1") -> str:
@@ -166,23 +178,96 @@ def test_the_first_line_that_admits_counts() -> None:
 def test_a_certification_authority_is_no_key_and_the_other_way_round() -> None:
     authority = parse(f"cert-authority {ED25519}", "keys")
     assert find(authority) == Refusal("unknown key")
-    assert authority.find(blob(ED25519), address="::1", now=NOW, ca=True) is authority.entries[0]
-    plain = parse(ED25519, "keys").find(blob(ED25519), address="::1", now=NOW, ca=True)
-    assert isinstance(plain, Refusal)
+    assert isinstance(certified(authority, SIGNED), Entry)
+    assert certified(parse(ED25519, "keys"), SIGNED) == Refusal("unknown certification authority")
 
 
 def test_principals() -> None:
     keys = parse(f'cert-authority,principals="ann,bob" {ED25519}', "keys")
 
     def admits(*principals: str) -> bool:
-        found = keys.find(blob(ED25519), address="::1", now=NOW, ca=True, principals=principals)
-        return isinstance(found, Entry)
+        return isinstance(certified(keys, replace(SIGNED, principals=principals)), Entry)
 
     assert admits("bob")
     assert admits("eve", "ann")
     assert not admits("eve")
     assert not admits("Bob")
     assert not admits()
+
+
+def test_without_principals_of_its_own_a_line_wants_the_user_s_name() -> None:
+    keys = parse(f"cert-authority {ED25519}", "keys")
+
+    def admits(*principals: str) -> bool:
+        return isinstance(certified(keys, replace(SIGNED, principals=principals)), Entry)
+
+    assert admits("eve", SIGNED.user)
+    assert not admits("eve")
+    assert admits()  # As sshd takes it.
+    # The line that does not fit leaves the next one its turn.
+    both = f'cert-authority {ED25519}\ncert-authority,principals="eve" {ED25519}'
+    found = certified(parse(both, "keys"), replace(SIGNED, principals=("eve",)))
+    assert isinstance(found, Entry)
+    assert found.line == 2
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        (replace(SIGNED, valid_after=NOW + timedelta(seconds=1)), "not valid before"),
+        (replace(SIGNED, valid_before=NOW), "expired"),
+        (replace(SIGNED, sources=(ip_network("10.0.0.0/8"),)), "not for ::1"),
+        (replace(SIGNED, sources=()), "not for ::1"),
+    ],
+)
+def test_a_certificate_that_does_not_hold(certificate: Certificate, reason: str) -> None:
+    found = certified(parse(f"cert-authority {ED25519}", "keys"), certificate)
+    assert isinstance(found, Refusal)
+    assert reason in found.reason
+
+
+def test_a_certificate_restricts_further_and_permits_nothing_more() -> None:
+    keys = parse(f'cert-authority,expiry-time="20300101Z",no-touch-required {ED25519}', "keys")
+    end = NOW + timedelta(hours=1)
+    found = certified(keys, replace(SIGNED, valid_before=end, port_forwarding=False, verify=True))
+    assert isinstance(found, Entry)
+    assert (found.expires, found.grant.port_forwarding) == (end, False)
+    assert (found.no_touch, found.verify) == (False, True)
+    found = certified(keys, replace(SIGNED, no_touch=True))
+    assert isinstance(found, Entry)
+    assert found.no_touch
+    assert found.expires == datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("options", "accepted"),
+    [
+        ("", [(True, False), (True, True)]),
+        ("no-touch-required", [(False, False), (False, True), (True, False), (True, True)]),
+        ("verify-required", [(True, True)]),
+        ("no-touch-required,verify-required", [(False, True), (True, True)]),
+    ],
+)
+def test_what_a_security_key_must_vouch_for(
+    options: str, accepted: list[tuple[bool, bool]]
+) -> None:
+    entry = parse(f"{options} {ED25519}".lstrip(), "keys").entries[0]
+    both = (False, True)
+    assert accepted == [
+        (touched, verified)
+        for touched in both
+        for verified in both
+        if entry.presence_refusal(touched=touched, verified=verified) is None
+    ]
+
+
+def test_ten_thousand_keys_are_not_gone_through() -> None:
+    lines = [f"ssh-ed25519 {encoded(b'ssh-ed25519', b'%d' % number)}" for number in range(1000)]
+    keys = parse("\n".join(lines), "keys")
+    found = keys.find(blob(lines[900]), address="::1", now=NOW)
+    assert isinstance(found, Entry)
+    assert found.line == 901
+    assert len(keys._of[blob(lines[900])]) == 1
 
 
 words = st.sampled_from(

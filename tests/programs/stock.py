@@ -23,8 +23,9 @@ async def login(
 ) -> AsyncIterator[SSHClientConnection]:
     """A leg that has logged in with the key of this name."""
     options.setdefault("client_keys", [str(site.key(key))])
+    options.setdefault("username", USER)
     async with asyncssh.connect(
-        "127.0.0.1", b.port, username=USER, config=None, agent_path=None,
+        "127.0.0.1", b.port, config=None, agent_path=None,
         known_hosts=str(site.known_hosts), login_timeout=GUARD, **options,
     ) as leg:  # fmt: skip
         yield leg

@@ -109,15 +109,20 @@ def test_a_post_quantum_key_exchange(site: Site, a: str) -> None:
 # -- host certificates
 
 
-@pytest.fixture
-def certified(site: Site) -> Site:
-    """A host key that an authority has signed, which is all that clients know."""
+def certify(site: Site, *options: str) -> None:
+    """Make B's host key, signed by an authority."""
     authority = site.key("authority", None)
     key = site.key("host", None)
-    run(find("ssh-keygen"), "-q", "-s", authority, "-I", "b", "-h", "-n", "127.0.0.1",
+    run(find("ssh-keygen"), "-q", "-s", authority, "-I", "b", "-h", "-n", "127.0.0.1", *options,
         site.public("host"))  # fmt: skip
     for suffix in ("", ".pub"):
         shutil.copy(f"{key}{suffix}", site.folder / "state" / f"ssh_host_ed25519_key{suffix}")
+
+
+@pytest.fixture
+def certified(site: Site) -> Site:
+    """A host key that an authority has signed, which is all that clients know."""
+    certify(site)
     return site
 
 
@@ -136,6 +141,30 @@ def test_clients_check_the_host_by_its_certificate(certified: Site, a: str, know
         client = ssh(site, b, "client")
     else:
         client = site.ours("relay-connect", *site.leg(b, "client"), "-L", "0:x:1", "x@127.0.0.1")
+    assert client.end() != 0
+    b.process.wait_for("did not log in")
+
+
+@pytest.mark.parametrize("a", ["ssh", "relay-connect"])
+@pytest.mark.parametrize(
+    ("algorithm", "known"), [("rsa-sha2-512", True), ("rsa-sha2-256", True), ("ssh-rsa", False)]
+)
+def test_clients_take_no_host_certificate_that_is_signed_with_sha1(
+    site: Site, a: str, algorithm: str, known: bool
+) -> None:
+    site.key("authority", None, algorithm="ssh-rsa")
+    certify(site, "-t", algorithm)
+    b = relay_server(site, "--host-certificate", str(site.folder / "host-cert.pub"))
+    site.known_hosts.write_text(f"@cert-authority * {site.public('authority').read_text()}")
+    site.key("client")
+    if known:
+        OPENERS[a](site, b, NAMED)
+        return
+    if a == "ssh":
+        client = ssh(site, b, "client")
+    else:
+        client = site.ours("relay-connect", *site.leg(b, "client"), "-L", "0:x:1", "x@127.0.0.1")
+        client.wait_for("the certificate is signed with ssh-rsa, which is not accepted")
     assert client.end() != 0
     b.process.wait_for("did not log in")
 

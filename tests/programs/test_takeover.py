@@ -9,7 +9,7 @@ from tests.programs.chain import Server, Site, relay_agent, relay_connect, relay
 from tests.programs.process import Process
 from tests.programs.traffic import MIB, Service, dial, exchange
 
-TAKEN = "a program with the same key that was started later has it now; it will be asked for again"
+TAKEN = "taken back by the server: a program with the same key that was started later has it"
 TWO = ("x:1", "x:2")
 
 

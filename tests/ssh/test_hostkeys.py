@@ -62,7 +62,7 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path: Path, open_mode: int) 
     path = tmp_path / "key"
     load_or_create_host_key(path)
     path.chmod(open_mode)
-    with pytest.raises(FileError, match=rf"{path}: its mode is {open_mode:04o}.*chmod 600"):
+    with pytest.raises(FileError, match=rf"{path}: permissions {open_mode:04o} are.*chmod 600"):
         load_or_create_host_key(path)
 
 

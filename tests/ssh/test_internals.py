@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import asyncssh
 import pytest
-from asyncssh import connection, encryption, kex, kex_dh, packet
+from asyncssh import connection, encryption, kex, kex_dh, packet, public_key
 from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
 
 import relay
@@ -32,7 +32,7 @@ ROOT: Final = Path(relay.__file__).parent
 SIDES: Final = (SSHServerConnection, SSHClientConnection)
 
 STATE: Final = {
-    "_auth_complete", "_auth_in_progress", "_cert_options", "_channels", "_client_kexinit",
+    "_auth_complete", "_auth_in_progress", "_channels", "_client_kexinit",
     "_compressor", "_deferred_packets", "_enc_algs", "_global_request_queue",
     "_global_request_waiters", "_inpbuf",
     "_keepalive_count", "_keepalive_count_max", "_keepalive_interval", "_keepalive_timer", "_kex",
@@ -129,9 +129,14 @@ HASHES: Final = {
     },
     "`validate_public_key` and its like: who decides on a key": {
         "SSHServerConnection.validate_public_key": "1f8ddf7c6009e564",
-        "SSHServerConnection._validate_openssh_certificate": "53e63fc5153ed035",
-        "SSHServerConnection.check_certificate_permission": "42884716bada5833",
+        "SSHServerConnection._validate_client_public_key": "7acf20a4fa4b672e",
+        "SSHConnection._validate_openssh_host_certificate": "9141b0094fe93840",
         "SSHServerConnection.reload_config": "47e6b5f4963f6602",
+    },
+    "certificates.py: how they are read": {
+        "public_key.SSHOpenSSHCertificate": "6f10a7280b7e0f54",
+        "public_key.SSHOpenSSHCertificateV01": "5eb0629d8227810f",
+        "public_key.decode_ssh_certificate": "96ffb5c8507159f9",
     },
 }
 """The text of what we rely on the inside of, by what in `internals.py` to read again with it."""
@@ -148,9 +153,11 @@ OVERRIDES: Final = {
         "_process_session_open",
         "_process_streamlocal_forward_at_openssh_dot_com_global_request",
         "_process_tcpip_forward_global_request", "_process_tun_at_openssh_dot_com_open",
-        "_validate_openssh_certificate", "reload_config", "validate_public_key",
+        "reload_config", "validate_public_key",
     },
-    FastClientConnection: {"_process_forwarded_tcpip_open"},
+    FastClientConnection: {
+        "_process_forwarded_tcpip_open", "_validate_openssh_host_certificate",
+    },
     Leg: set(),
     ServerLeg: {"remove_channel", "send_userauth_failure"},
     ClientLeg: set(),
@@ -162,7 +169,13 @@ one namespace with its base."""
 def resolve(name: str) -> Any:
     """`SSHConnection.method` of asyncssh.connection, or `module.name`."""
     owner, _, rest = name.partition(".")
-    modules = {"encryption": encryption, "kex": kex, "kex_dh": kex_dh, "packet": packet}
+    modules = {
+        "encryption": encryption,
+        "kex": kex,
+        "kex_dh": kex_dh,
+        "packet": packet,
+        "public_key": public_key,
+    }
     return getattr(modules.get(owner) or getattr(connection, owner), rest, None)
 
 
