@@ -59,7 +59,7 @@ class World:
 
     def hears(self) -> tuple[list[int], bytes]:
         """The messages that left since the last time, and the data in them."""
-        self.leg.flusher.flush()
+        self.leg.engine.flush()
         payloads = self.bench.read_by_c(self.leg)
         data = b"".join(p[9:] for p in payloads if p[0] == MSG_CHANNEL_DATA)
         return [payload[0] for payload in payloads], data
