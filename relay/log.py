@@ -23,10 +23,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from relay.damper import Damper
 from relay.stderr import LineWriter
 
 Field = str | int | float | None
@@ -40,6 +42,10 @@ VERBOSITY_ASYNCSSH: Final = 2
 INTERNAL: Final = "relay.internal"
 """The logger of faults of ours that end one leg and not the program, with their trace; at "debug"
 what a peer made us stumble over."""
+
+LONGEST_FIELD: Final = 4096
+"""Characters: what a person can have a use for. A peer's packet holds a name of a quarter of a
+megabyte."""
 
 # asyncssh logs each connection and each key exchange at "info". Our own events say the same
 # in our words, so its logger is shut off above the highest level there is.
@@ -65,28 +71,30 @@ class EventLog:
     """Where a program says what happened. Cheap when the level is switched off.
 
     `event` is the name for machines; `text` is a `str.format` template over `fields`, and
-    `fields` are not called `time`, `level`, `program`, `event` or `message`.
+    `fields` are not called `time`, `level`, `program`, `event` or `message`. `per` names who
+    can cause this as often as it likes: it is damped (`Damper`). A field that is very long is cut.
     """
 
     def __init__(self, program: str) -> None:
         self.program: Final = program
         self._logger: Final = logging.getLogger(f"relay.{program}")
+        self._damper: Final = Damper()
 
-    def debug(self, event: str, text: str, /, **fields: Field) -> None:
+    def debug(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """What helps to find a fault and is noise otherwise (`-v`)."""
-        self._log(logging.DEBUG, event, text, fields)
+        self._log(logging.DEBUG, event, text, per, fields)
 
-    def info(self, event: str, text: str, /, **fields: Field) -> None:
+    def info(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """What an operator wants to read: a leg came, a service was published."""
-        self._log(logging.INFO, event, text, fields)
+        self._log(logging.INFO, event, text, per, fields)
 
-    def warning(self, event: str, text: str, /, **fields: Field) -> None:
+    def warning(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """Something is wrong and the program goes on without it: a broken line in a file."""
-        self._log(logging.WARNING, event, text, fields)
+        self._log(logging.WARNING, event, text, per, fields)
 
-    def error(self, event: str, text: str, /, **fields: Field) -> None:
+    def error(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """What was asked for will not happen."""
-        self._log(logging.ERROR, event, text, fields)
+        self._log(logging.ERROR, event, text, per, fields)
 
     def trace(self, error: BaseException) -> None:
         """Show where an exception came from, on lines of its own."""
@@ -95,8 +103,26 @@ class EventLog:
             if isinstance(handler, _StderrHandler):
                 handler.writer.write(text, always=True)
 
-    def _log(self, level: int, event: str, text: str, fields: dict[str, Field]) -> None:
+    def report(self) -> None:
+        """Tell how much was not told, by peer and event. Once a minute this is done by the next
+        event of a peer, if nobody calls it."""
+        for who, event, count, sums in self._damper.report(time.monotonic()):
+            added = "".join(f", {value} {name}" for name, value in sums.items())
+            text = "{who}: {count} more of: {of}{added}"
+            fields: dict[str, Field] = {"who": who, "count": count, "of": event}
+            if self._logger.isEnabledFor(logging.INFO):
+                message = text.format(**fields, added=added)
+                extra = {"event": "more of the same", "fields": fields | sums}
+                self._logger.log(logging.INFO, message, extra=extra)
+
+    def _log(self, level: int, event: str, text: str, per: str, fields: dict[str, Field]) -> None:
         if self._logger.isEnabledFor(level):
+            if per:
+                if self._damper.over(time.monotonic()):
+                    self.report()
+                if not self._damper.tells(per, event, fields):
+                    return
+            fields = {name: _cut(value) for name, value in fields.items()}
             message = text.format(**fields)
             self._logger.log(level, message, extra={"event": event, "fields": fields})
 
@@ -125,6 +151,12 @@ def configure(program: str, format: LogFormat = "human", verbosity: int = 0) -> 
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(level)
+
+
+def _cut(field: Field) -> Field:
+    if isinstance(field, str) and len(field) > LONGEST_FIELD:
+        return f"{field[:LONGEST_FIELD]}…"
+    return field
 
 
 class _StderrHandler(logging.Handler):

@@ -14,7 +14,7 @@ import relay
 ROOT: Final = Path(relay.__file__).parent
 
 LAYERS: Final[list[set[str]]] = [
-    {"relay.stderr"},
+    {"relay.damper", "relay.stderr"},
     {"relay.errors", "relay.log"},
     {"relay.wire"},
     {"relay.policy"},

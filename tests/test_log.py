@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from relay import log as relay_log
-from relay.log import QUIET, EventLog, configure, printable
+from relay.damper import LINES
+from relay.log import LONGEST_FIELD, QUIET, EventLog, configure, printable
 
 HOSTILE = "a\x1b[2J\r\nleg up\u202e\x9b\udc80"
 
@@ -105,3 +106,28 @@ def test_asyncssh_says_whose_words_they_are(capsys: pytest.CaptureFixture[str]) 
 
 def test_printable_leaves_words_alone() -> None:
     assert printable("Müller's laptop 漢字") == "Müller's laptop 漢字"
+
+
+def test_one_peer_does_not_fill_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("relay-agent", "json")
+    events = EventLog("relay-agent")
+    for _ in range(LINES + 7):
+        events.info("leg up", "{who} is up", per="one", who="one")
+        events.info("leg up", "nobody may cause many of these")
+    for number in range(2):
+        events.info("leg up", "{who} is up", per=f"other {number}", who="other")
+    events.report()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert sum(line.get("who") == "one" for line in lines) == LINES + 1
+    assert len(lines) == LINES + LINES + 7 + 2 + 1
+    assert lines[-1]["message"] == "one: 7 more of: leg up"
+    assert lines[-1]["event"] == "more of the same"
+    assert (lines[-1]["of"], lines[-1]["count"]) == ("leg up", 7)
+    events.report()
+    assert not capsys.readouterr().err
+
+
+def test_a_field_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("relay-agent")
+    EventLog("relay-agent").info("x", "{name}: refused", name="x" * 1_000_000)
+    assert capsys.readouterr().err == "x" * LONGEST_FIELD + "…: refused\n"

@@ -49,7 +49,7 @@ class SocksExit:
 
     def refused(self, reason: str) -> None:
         text = "{service}: SOCKS client refused: {reason}"
-        self._log.warning("socks refused", text, service=self._name, reason=reason)
+        self._log.warning("socks refused", text, per=self._name, service=self._name, reason=reason)
 
 
 class SocksStream(Endpoint):

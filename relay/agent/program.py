@@ -51,6 +51,7 @@ async def run(config: AgentConfig, log: EventLog) -> None:
         supervisor = Supervisor(where, log, once=config.once, keep_trying=True)
         await supervisor.run(Publisher(config, endpoint, log, engine).attempt)
     finally:
+        log.report()
         if endpoint is not None:
             endpoint.close()
         engine.close()
@@ -280,14 +281,14 @@ class Agent:
         origin = format_address(origin_host, origin_port)
         self._log.debug(
             "stream opened", "{service}: stream from {origin} to {target}",
-            service=service, origin=origin, target=forward.target,
+            per=service, service=service, origin=origin, target=forward.target,
         )  # fmt: skip
 
         ended = log_end(
             self._log,
             "{service}: stream from {origin} to {target} closed, {received} bytes in, "
             "{sent} bytes out{why}",
-            service=service, origin=origin, target=forward.target,
+            per=service, service=service, origin=origin, target=forward.target,
         )  # fmt: skip
         if isinstance(dial_target, SocksExit):
             return SocksStream(self._leg, dial_target, ended)

@@ -107,6 +107,7 @@ class SessionEndpoint:
     def _report(self) -> None:
         """Once a minute."""
         self._admission.report()
+        self.log.report()
         for leg in self._legs:
             leg.refusals = 0
         self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
@@ -117,6 +118,7 @@ class SessionEndpoint:
         self.log.info(
             "session up",
             "end to end session: {who} as {user} from {peer}, {cipher}",
+            per=leg.who,
             who=leg.who,
             user=leg.get_extra_info("username", ""),
             peer=leg.peer,
@@ -147,6 +149,7 @@ class SessionEndpoint:
         self.log.info(
             "session down" if leg.logged_in else "login failed",
             "end to end session over: {who} from {peer}{why}",
+            per=leg.who if leg.logged_in else "",
             who=leg.who,
             peer=leg.peer,
             why=f": {error}" if error and str(error) else "",
@@ -165,14 +168,14 @@ class SessionEndpoint:
             if leg.may_tell():
                 self.log.warning(
                     "stream refused", "{target} refused to {leg}: {why}",
-                    target=target, leg=str(leg), why=why,
+                    per=leg.who, target=target, leg=str(leg), why=why,
                 )  # fmt: skip
             raise OpenRefused(OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}")
         if leg.full():
             text = f"{target}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
         text = "{target}: closed, {received} bytes in, {sent} bytes out{why}"
-        endpoint = Endpoint(leg, log_end(self.log, text, target=target))
+        endpoint = Endpoint(leg, log_end(self.log, text, per=leg.who, target=target))
         endpoint.serve(lambda: dial_service(host, port))
         return endpoint
 

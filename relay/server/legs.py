@@ -80,6 +80,7 @@ class Legs:
         self._log.info(
             "leg up",
             "leg up: {who} as {user} from {peer}, {client}, {cipher}",
+            per=leg.who,
             who=leg.who,
             user=leg.get_extra_info("username", ""),
             peer=leg.peer,
@@ -98,6 +99,7 @@ class Legs:
         self._log.info(
             "leg down" if leg.logged_in else "login failed",
             "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
+            per=leg.who if leg.logged_in else "",
             who=leg.who,
             peer=leg.peer,
             why=f": {error}" if error and str(error) else "",

@@ -78,6 +78,7 @@ class Relay:
     def report_limits(self) -> None:
         """To be called once a minute: tells which limits are hit again and again."""
         self._admission.report()
+        self.log.report()
         self.legs.forget_refusals()
 
     def status(self) -> str:
@@ -179,6 +180,7 @@ class Relay:
     def close(self) -> None:
         """Close every leg and every open port."""
         self._admission.report()
+        self.log.report()
         for leg in self.legs:
             leg.dismiss(GOODBYE)
         self.services.close()

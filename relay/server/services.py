@@ -126,7 +126,7 @@ class Services:
         asyncio.get_running_loop().call_soon(self._try_again, held)
         self.log.info(
             "service published", "{service} published by {leg}",
-            service=str(service), leg=str(leg),
+            per=leg.who, service=str(service), leg=str(leg),
         )  # fmt: skip
         return service.port
 
@@ -178,7 +178,7 @@ class Services:
                 return held
             self.log.info(
                 "leg replaced", "{service}: {leg} takes over from {older}",
-                service=str(held), leg=str(leg), older=str(older),
+                per=leg.who, service=str(held), leg=str(leg), older=str(older),
             )  # fmt: skip
             if verdict is Verdict.RETURNS:
                 self._replace(older)
@@ -246,7 +246,7 @@ class Services:
         if leg.may_tell():
             self.log.warning(
                 "service refused", "{service} refused to {leg}: {reason}",
-                service=format_address(bind, port), leg=str(leg), reason=reason,
+                per=leg.who, service=format_address(bind, port), leg=str(leg), reason=reason,
             )  # fmt: skip
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
@@ -272,7 +272,7 @@ class Services:
             asyncio.get_running_loop().call_soon(self._tell_waiting, bind, port)
         self.log.info(
             "service withdrawn", "{service} withdrawn: {reason}",
-            service=str(service), reason=reason,
+            per=service.holder.who, service=str(service), reason=reason,
         )  # fmt: skip
 
     # -- streams
@@ -333,7 +333,10 @@ class Services:
         if leg.full():
             text = f"{wanted}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
-        self.log.debug("stream held", "{service}: {leg} waits for it", service=wanted, leg=str(leg))
+        self.log.debug(
+            "stream held", "{service}: {leg} waits for it",
+            per=leg.who, service=wanted, leg=str(leg),
+        )  # fmt: skip
         return HeldOpen(leg, again, partial(self._hold.wait, key), self._hold.leave)
 
     def _try_again(self, held: list[HeldOpen]) -> None:
@@ -360,7 +363,7 @@ class Services:
         if leg.may_tell():
             self.log.warning(
                 "stream refused", "{service} refused to {leg}: {reason}",
-                service=wanted, leg=str(leg), reason=reason,
+                per=leg.who, service=wanted, leg=str(leg), reason=reason,
             )  # fmt: skip
         code = (
             OpenFailure.CONNECT_FAILED if permitted

@@ -97,6 +97,7 @@ class SplicedStream:
         )
         self._service = service
         self._open_streams = open_streams
+        self._opener = opener.who
         self._names = {"service": str(service), "leg": str(opener)}
         self._fields = fields
         self._log = log
@@ -119,7 +120,10 @@ class SplicedStream:
             self.failure = TOO_SMALL
         self.run(commands)
         if not self.failure:
-            self._log.info("splice opened", "{service} splice opened for {leg}", **self._names)
+            self._log.info(
+                "splice opened", "{service} splice opened for {leg}",
+                per=self._opener, **self._names,
+            )  # fmt: skip
 
     def _give_up(self) -> None:
         """The acceptor has not answered in time."""
@@ -161,6 +165,7 @@ class SplicedStream:
             "splice closed",
             "{service} splice closed for {leg}: {there} bytes there, {back} back, "
             "{seconds:.3f} s{why}",
+            per=self._opener,
             **self._names,
             there=there,
             back=back,

@@ -399,17 +399,19 @@ class Endpoint(ChannelHandler):
             ended(self, reason)
 
 
-def log_end(log: EventLog, text: str, **names: Field) -> Callable[[Endpoint, str], None]:
+def log_end(
+    log: EventLog, text: str, *, per: str = "", **names: Field
+) -> Callable[[Endpoint, str], None]:
     """An `ended` that logs `text`: a warning if the stream was refused, else for `-v`.
 
-    `text` is a template over `names` and over `received`, `sent` (bytes from and to the channel)
-    and `why`.
+    `per` is who may cause it. `text` is a template over `names` and over `received`, `sent` (bytes
+    from and to the channel) and `why`.
     """
 
     def ended(endpoint: Endpoint, reason: str) -> None:
         level = log.warning if endpoint.refused else log.debug
         level(
-            "stream closed", text, **names,
+            "stream closed", text, per=per, **names,
             received=endpoint.received_bytes, sent=endpoint.sent_bytes,
             why=f": {reason}" if reason else "",
         )  # fmt: skip

@@ -83,6 +83,7 @@ class Listener:
         self._log.info(
             "stream closed",
             "stream on port {port} closed, {in_bytes} bytes in, {out_bytes} bytes out{why}",
+            per=f"port {self.port}",
             port=self.port,
             in_bytes=endpoint.sent_bytes,
             out_bytes=endpoint.received_bytes,

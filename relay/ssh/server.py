@@ -269,7 +269,11 @@ class ServerLeg(Leg, FastServerConnection):
     def refused(self, what: str) -> None:
         if self.may_tell():
             self.host.log.warning(
-                "request refused", "{leg} asked for {what}: refused", leg=str(self), what=what
+                "request refused",
+                "{leg} asked for {what}: refused",
+                per=self.who,
+                leg=str(self),
+                what=what,
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime
@@ -10,8 +11,10 @@ from typing import Any
 import asyncssh
 import pytest
 
-from tests.programs.chain import Chain, Site, start_chain
+from relay.damper import LINES, LINES_OF
+from tests.programs.chain import Chain, Site, relay_server, start_chain
 from tests.programs.process import Process
+from tests.programs.stock import login, may_publish, refusal
 from tests.programs.traffic import MIB, exchange, receive, send, together
 
 JSON = ("--log-format", "json")
@@ -118,3 +121,77 @@ def test_a_log_that_nobody_reads_stops_nobody(site: Site, which: str) -> None:
             exchange(*chain.stream(), 1000)
     program.wait_for("closed", count=150)
     assert program.stop() == 0
+
+
+# -- peers that have logged in
+
+
+def all_told(program: Process, line: str, event: str) -> int:
+    """How many of these there were: told of, each by a line, and counted."""
+    counted = [re.search(rf"(\d+) more of: {event}", said) for said in program.lines]
+    lines = sum(bool(re.search(line, said)) for said in program.lines)
+    assert lines <= LINES_OF.get(event, LINES)
+    return lines + sum(int(match[1]) for match in counted if match)
+
+
+def test_publishing_without_end_is_no_flood_of_lines(site: Site) -> None:
+    b = relay_server(site)
+
+    async def publish() -> None:
+        async with login(site, b, "agent") as leg:
+            for _ in range(LINES + 40):
+                assert await may_publish(leg, "gpu1", 8000)
+
+    asyncio.run(publish())
+    b.process.stop()
+    for event, line in (
+        ("service published", "gpu1:8000 published"),
+        ("service withdrawn", "gpu1:8000 withdrawn"),
+    ):
+        assert all_told(b.process, line, event) == LINES + 40
+
+
+def test_opening_without_end_is_no_flood_of_lines(site: Site, chain: Chain) -> None:
+    lines = LINES_OF["splice opened"]
+
+    async def use_streams() -> None:
+        async with login(site, chain.b, "client") as leg:
+            for _ in range(lines + 10):
+                _, writer = await leg.open_connection("gpu1", 8000)
+                chain.service.accept().close()
+                writer.close()
+                await writer.wait_closed()
+
+    asyncio.run(use_streams())
+    chain.b.process.stop()
+    for event, line in (("splice opened", "opened for"), ("splice closed", "closed for")):
+        assert all_told(chain.b.process, line, event) == lines + 10
+
+
+def test_coming_and_going_is_no_flood_of_lines(site: Site) -> None:
+    b = relay_server(site)
+
+    async def come_and_go() -> None:
+        for _ in range(LINES + 5):
+            async with login(site, b, "client"):
+                pass
+
+    asyncio.run(come_and_go())
+    b.process.stop()
+    assert all_told(b.process, "leg up: ", "leg up") == LINES + 5
+    assert all_told(b.process, "leg down: ", "leg down") == LINES + 5
+
+
+def test_a_service_that_is_down_is_no_flood_of_lines_at_its_agent(site: Site) -> None:
+    chain = start_chain(site)
+    chain.service.close()
+    lines = LINES_OF["stream closed"]
+
+    async def open_streams() -> None:
+        async with login(site, chain.b, "client") as leg:
+            for _ in range(lines + 10):
+                await refusal(leg, "gpu1", 8000)
+
+    asyncio.run(open_streams())
+    chain.c.stop()
+    assert all_told(chain.c, "closed, 0 bytes in", "stream closed") == lines + 10
