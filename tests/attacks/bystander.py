@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
+import select
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from tests.programs.chain import Chain
 from tests.programs.process import GUARD
-from tests.programs.traffic import MIB, exchange
+from tests.programs.traffic import MIB, dial, exchange
 
 PIECE: Final = 64
 """Bytes of a round trip: about a token."""
@@ -31,7 +31,7 @@ class Bystander:
     them is random, and compared."""
 
     def __init__(self, chain: Chain) -> None:
-        self._client, self._service = chain.stream()
+        self._client, self._service = own_stream(chain)
         self._b = chain.b.process
         self._memory = self._b.memory
         # Seconds that each round trip took, owned by the thread; and who waits for the next.
@@ -84,10 +84,36 @@ class Bystander:
 
 
 def _pass_on(sender: socket.socket, receiver: socket.socket) -> None:
-    piece = random.randbytes(PIECE)
+    piece = os.urandom(PIECE)
     sender.sendall(piece)
     came = receiver.recv(PIECE, socket.MSG_WAITALL)
     assert came == piece, f"{len(came)} bytes came, not those that were sent"
+
+
+def own_stream(chain: Chain) -> tuple[socket.socket, socket.socket]:
+    """A stream through A. What attackers have opened at the same service is dropped on the way; as
+    long as theirs are too many, ours is refused and tried again."""
+    while True:
+        client, marker = dial(chain.port), os.urandom(16)
+        client.sendall(marker)
+        service = _accept(chain, client, marker)
+        if service is not None:
+            return client, service
+        client.close()
+
+
+def _accept(chain: Chain, client: socket.socket, marker: bytes) -> socket.socket | None:
+    """The service's end of the client's stream; None: it was refused."""
+    while True:
+        ready, _, _ = select.select([chain.service.listener, client], [], [], GUARD)
+        assert ready, "neither accepted nor refused"
+        if chain.service.listener not in ready:
+            return None
+        service = chain.service.accept()
+        with suppress(ConnectionResetError):
+            if service.recv(len(marker), socket.MSG_WAITALL) == marker:
+                return service
+        service.close()
 
 
 @contextmanager
@@ -98,7 +124,7 @@ def standing_by(chain: Chain, bulk: int = 0, growth: int = MAX_GROWTH) -> Iterat
     try:
         with ThreadPoolExecutor(1) as threads:
             seed = int.from_bytes(os.urandom(2))
-            running = threads.submit(exchange, *chain.stream(), bulk, seed) if bulk else None
+            running = threads.submit(exchange, *own_stream(chain), bulk, seed) if bulk else None
             yield bystander
             if running is not None:
                 running.result()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.bystander import Bystander, standing_by
+from tests.attacks.peers import hostile_consumer
 from tests.programs.chain import Chain, Options, Site, start_chain
 from tests.programs.conftest import server, shared_site, site
 
@@ -35,3 +36,10 @@ def chain(shared_site: Site, b_options: Options) -> Chain:
 def bystander(chain: Chain) -> Iterator[Bystander]:
     with standing_by(chain) as bystander:
         yield bystander
+
+
+@pytest.fixture
+async def lines(chain: Chain) -> None:
+    """A login gives an address the lines in the log back that strangers there have used up."""
+    async with hostile_consumer(chain, "client"):
+        pass

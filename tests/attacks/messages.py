@@ -8,6 +8,8 @@ other side gave are `recipient`, as in RFC 4254 §5.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from asyncssh.packet import Boolean, Byte, SSHPacket, String, UInt32
@@ -107,14 +109,19 @@ def channel_open(
     return Byte(OPEN) + String(kind) + UInt32(sender) + UInt32(window) + UInt32(packet) + fields
 
 
-def _address(host: str, port: int) -> bytes:
-    return String(host) + UInt32(port) + String("127.0.0.1") + UInt32(1)
+def _address(host: str, port: int, origin: str = "127.0.0.1") -> bytes:
+    return String(host) + UInt32(port) + String(origin) + UInt32(1)
 
 
 def open_direct(
-    host: str, port: int, sender: int = 0, window: int = MIB, packet: int = 32768
+    host: str,
+    port: int,
+    sender: int = 0,
+    window: int = MIB,
+    packet: int = 32768,
+    origin: str = "127.0.0.1",
 ) -> bytes:
-    return channel_open("direct-tcpip", _address(host, port), sender, window, packet)
+    return channel_open("direct-tcpip", _address(host, port, origin), sender, window, packet)
 
 
 def open_forwarded(
@@ -206,14 +213,25 @@ class Message:
         self.payload = payload
         self.number = payload[0] if payload else -1
 
-    def __getattr__(self, name: str) -> Any:
-        rest = SSHPacket(self.payload[1:])
+    @cached_property
+    def _fields(self) -> dict[str, object]:
+        rest, fields = SSHPacket(self.payload[1:]), {}
         for field in _FIELDS.get(self.number, "").split():
-            field_name, _, kind = field.partition(":")
-            value = getattr(rest, f"get_{kind}")()
-            if field_name == name:
-                return value
-        raise AttributeError(f"message {self.number} has no field {name!r}")
+            name, _, kind = field.partition(":")
+            fields[name] = getattr(rest, f"get_{kind}")()
+        return fields
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._fields[name]
+        except KeyError:
+            raise AttributeError(f"message {self.number} has no field {name!r}") from None
+
+    def matches(self, numbers: Sequence[int], fields: Mapping[str, object]) -> bool:
+        """Is it one of these numbers, and has it these fields?"""
+        return self.number in numbers and all(
+            self._fields[name] == value for name, value in fields.items()
+        )
 
     def __repr__(self) -> str:
         shown = self.payload[1:41].hex(" ") + (" ..." if len(self.payload) > 41 else "")

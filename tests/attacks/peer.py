@@ -7,7 +7,6 @@ payloads, those included, are kept in `Peer.received`.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -86,9 +85,16 @@ class Peer:
         # The other side takes what is sent.
         self.room = asyncio.Event()
         self.room.set()
+        # What comes is read; else it waits on its way.
+        self.reads = True
         # The leg is over; `error` says how, if it broke.
         self.over = False
         self.error: Exception | None = None
+
+    @property
+    def address(self) -> str:
+        """As it stands in the other side's log."""
+        return f"{self.guest._local_addr}:{self.guest._local_port}"
 
     # -- what the guest tells
 
@@ -106,22 +112,28 @@ class Peer:
     # -- to send
 
     async def send(self, *payloads: bytes) -> None:
-        """Send messages now, whatever state the leg is in. To a leg that is over nothing is sent;
-        while the other side takes nothing, this waits."""
-        for payload in payloads:
-            padding = 16 - (1 + len(payload)) % 16
-            padding += 16 if padding < 4 else 0
-            await self.seal(Byte(padding) + payload + os.urandom(padding))
+        """Send messages now, in one piece, whatever state the leg is in. To a leg that is over
+        nothing is sent; while the other side takes nothing, this waits."""
+        await self.raw(b"".join(map(self._framed, payloads)))
 
     async def seal(self, body: bytes) -> None:
         """Send a packet of this body, padding length and padding included, however wrong."""
+        await self.raw(self._sealed(body))
+
+    def _framed(self, payload: bytes) -> bytes:
+        padding = 16 - (1 + len(payload)) % 16
+        padding += 16 if padding < 4 else 0
+        return self._sealed(Byte(padding) + payload + bytes(padding))
+
+    def _sealed(self, body: bytes) -> bytes:
         guest = self.guest
-        header, cipher = UInt32(len(body)), guest._send_encryption
-        sealed, mac = header + body, b""
-        if cipher is not None:
-            sealed, mac = cipher.encrypt_packet(guest._send_seq, header, body)
-        await self.raw(sealed + mac)
-        guest._send_seq = (guest._send_seq + 1) & 0xFFFFFFFF
+        header, cipher, sequence = UInt32(len(body)), guest._send_encryption, guest._send_seq
+        guest._send_seq = (sequence + 1) & 0xFFFFFFFF
+        return (
+            header + body
+            if cipher is None
+            else b"".join(cipher.encrypt_packet(sequence, header, body))
+        )
 
     async def raw(self, text: bytes) -> None:
         """Send bytes as they are."""
@@ -131,25 +143,26 @@ class Peer:
 
     # -- to wait
 
-    async def expect(self, number: int, **fields: object) -> Message:
-        """Take the first message of this number, with these fields, that was not taken before."""
+    async def expect(self, *numbers: int, **fields: object) -> Message:
+        """Take the first message of one of these numbers, with these fields, that was not taken
+        before."""
         while True:
             for message in self._untaken:
-                if message.number == number and all(
-                    getattr(message, name) == value for name, value in fields.items()
-                ):
+                if message.matches(numbers, fields):
                     self._untaken.remove(message)
                     return message
-            assert not self.over, f"ended ({self.error}) without {number} {fields}: {self.received}"
-            await self._something_new(f"no message {number} {fields} among {self.received}")
+            wanted = f"{numbers} {fields} among {self.received}"
+            assert not self.over, f"ended ({self.error}) without {wanted}"
+            await self._something_new(f"no message {wanted}")
 
     def has(self, number: int, **fields: object) -> bool:
         """Has such a message come, taken or not? For what must not be there, after what must."""
-        return any(
-            message.number == number
-            and all(getattr(message, name) == value for name, value in fields.items())
-            for message in self.received
-        )
+        return any(message.matches((number,), fields) for message in self.received)
+
+    def forget(self) -> None:
+        """Drop all that has come so far."""
+        self.received.clear()
+        self._untaken.clear()
 
     async def disconnected(self, code: int | None = None) -> None:
         """The other side ends the leg for what was sent, with this reason if any is given. (What
@@ -181,10 +194,13 @@ class Peer:
     # -- the rest
 
     def stop_reading(self) -> None:
-        self.guest._transport.pause_reading()
+        if self.guest._transport is not None:
+            self.reads = False
+            self.guest._transport.pause_reading()
 
     def go_on_reading(self) -> None:
         if self.guest._transport is not None:
+            self.reads = True
             self.guest._transport.resume_reading()
 
     def begin_key_exchange(self) -> None:

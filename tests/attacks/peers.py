@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncssh
+from asyncssh import SSHClientConnection
 
 from tests.attacks.messages import REQUEST_SUCCESS, publish
 from tests.attacks.peer import Peer, ServerGuest, connect
@@ -28,13 +29,14 @@ class Stranger:
         # As it stands in B's log: `127.0.0.1:port`.
         self.address = "{}:{}".format(*writer.get_extra_info("sockname"))
 
-    async def send(self, text: bytes) -> None:
-        """Send bytes, as far as they are taken; waits while they are not."""
+    async def send(self, text: bytes) -> bool:
+        """Send bytes, and wait while they are not taken; False: the connection is gone."""
         try:
             self._writer.write(text)
             await self._writer.drain()
         except ConnectionError:
-            pass
+            return False
+        return True
 
     async def gone(self) -> bytes:
         """Send no more, and wait until the other side has closed too; what it said."""
@@ -56,9 +58,9 @@ class Stranger:
 
 
 @asynccontextmanager
-async def stranger(b: Server) -> AsyncIterator[Stranger]:
-    """Somebody at B's port who has said nothing yet."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", b.port)
+async def stranger(b: Server, source: str = "127.0.0.1") -> AsyncIterator[Stranger]:
+    """Somebody at B's port who has said nothing yet. `source` is any address of 127/8."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", b.port, local_addr=(source, 0))
     try:
         yield Stranger(reader, writer)
     finally:
@@ -68,7 +70,7 @@ async def stranger(b: Server) -> AsyncIterator[Stranger]:
 @asynccontextmanager
 async def stranger_with_keys(b: Server, **options: Any) -> AsyncIterator[Peer]:
     """Somebody who has done the key exchange, and not logged in."""
-    async with _peer(b, login=False, client_keys=[], username=USER, **options) as peer:
+    async with peer_at(b, login=False, client_keys=[], username=USER, **options) as peer:
         yield peer
 
 
@@ -77,8 +79,8 @@ async def hostile_consumer(
     chain: Chain, key: str = "offender", **options: Any
 ) -> AsyncIterator[Peer]:
     """Somebody with a good key at B; it may open, and publish."""
-    path = str(chain.site.key(key))
-    async with _peer(chain.b, client_keys=[path], username=USER, **options) as peer:
+    options.setdefault("client_keys", [str(chain.site.key(key))])
+    async with peer_at(chain.b, username=USER, **options) as peer:
         yield peer
 
 
@@ -94,11 +96,14 @@ async def hostile_agent(
 
 
 @asynccontextmanager
-async def _peer(b: Server, *, login: bool = True, **options: Any) -> AsyncIterator[Peer]:
+async def peer_at(
+    b: Server, *, login: bool = True, source: str = "127.0.0.1", **options: Any
+) -> AsyncIterator[Peer]:
+    """At B, or whatever else listens there. `source` is any address of 127/8."""
     loop = asyncio.get_running_loop()
 
     async def dial(make: Any) -> None:
-        await loop.create_connection(make, "127.0.0.1", b.port)
+        await loop.create_connection(make, "127.0.0.1", b.port, local_addr=(source, 0))
 
     peer = await connect(dial, login, host="127.0.0.1", port=b.port, **options)
     try:
@@ -112,18 +117,28 @@ async def hostile_session(
     chain: Chain, key: str = "client", name: str = "gpu1", **options: Any
 ) -> AsyncIterator[Peer]:
     """A's end of a session with the endpoint `name`, within an honest leg to B."""
-    site = chain.site
-    options.setdefault("client_keys", [str(site.key(key))])
-    async with login(site, chain.b, "client") as leg:
+    async with (
+        login(chain.site, chain.b, "client") as leg,
+        session_within(leg, chain, key, name, **options) as peer,
+    ):
+        yield peer
 
-        async def dial(make: Any) -> None:
-            await leg.create_connection(make, name, 22)
 
-        peer = await connect(dial, host=name, username=USER, **options)
-        try:
-            yield peer
-        finally:
-            await peer.vanish()
+@asynccontextmanager
+async def session_within(
+    leg: SSHClientConnection, chain: Chain, key: str = "client", name: str = "gpu1", **options: Any
+) -> AsyncIterator[Peer]:
+    """The same, one of several within a leg."""
+
+    async def dial(make: Any) -> None:
+        await leg.create_connection(make, name, 22)
+
+    options.setdefault("client_keys", [str(chain.site.key(key))])
+    peer = await connect(dial, host=name, username=USER, **options)
+    try:
+        yield peer
+    finally:
+        await peer.vanish()
 
 
 class HostileRelay:

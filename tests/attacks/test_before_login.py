@@ -21,10 +21,10 @@ from tests.attacks.messages import (
     service_request,
     userauth_request,
 )
-from tests.attacks.peer import Peer
 from tests.attacks.peers import stranger, stranger_with_keys
 from tests.programs.chain import Chain
-from tests.programs.stock import login
+
+pytestmark = pytest.mark.usefixtures("lines")
 
 USER = bytes([USERAUTH_REQUEST])
 SERVICE = String("ssh-connection")
@@ -40,18 +40,6 @@ MANY = [ignore()] * 4 * PACKETS_BEFORE_LOGIN
 MUCH = [ignore(bytes(30_000))] * (1 + BYTES_BEFORE_LOGIN // 30_000)
 
 TOO_MUCH = rf"more than ({PACKETS_BEFORE_LOGIN} packets|{BYTES_BEFORE_LOGIN >> 10} KiB) before"
-
-
-@pytest.fixture(autouse=True)
-async def lines(chain: Chain) -> None:
-    """A login gives an address the lines in the log back that strangers there have used up."""
-    async with login(chain.site, chain.b, "client"):
-        pass
-
-
-def address_of(peer: Peer) -> str:
-    """As it stands in B's log."""
-    return "{}:{}".format(*peer.guest.get_extra_info("sockname"))
 
 
 @pytest.mark.parametrize("flood", [MANY, MUCH], ids=["many packets", "many bytes"])
@@ -71,7 +59,7 @@ async def test_a_flood_before_the_login(
     chain: Chain, bystander: Bystander, flood: list[bytes], cipher: str
 ) -> None:
     async with stranger_with_keys(chain.b, encryption_algs=[cipher]) as peer:
-        address = address_of(peer)
+        address = peer.address
         await peer.send(*flood)
         await peer.disconnected(PROTOCOL_ERROR)
         chain.b.process.wait_for(f"{address} did not log in: {TOO_MUCH}")
@@ -83,7 +71,7 @@ async def test_keys_are_not_changed_before_the_login(
     chain: Chain, bystander: Bystander, cipher: str
 ) -> None:
     async with stranger_with_keys(chain.b, encryption_algs=[cipher]) as peer:
-        address = address_of(peer)
+        address = peer.address
         peer.begin_key_exchange()
         await peer.disconnected(PROTOCOL_ERROR)
         chain.b.process.wait_for(f"{address} did not log in: a second key exchange")
@@ -142,7 +130,7 @@ async def test_a_login_that_cannot_be_read(
     chain: Chain, bystander: Bystander, payload: bytes
 ) -> None:
     async with stranger_with_keys(chain.b) as peer:
-        address = address_of(peer)
+        address = peer.address
         await peer.send(service_request(), payload)
         await peer.settled()
     chain.b.process.wait_for(f"{address} did not log in")

@@ -31,17 +31,17 @@ class Service:
     """A listening socket on C's loopback; `accept` gives the far end of the next stream."""
 
     def __init__(self) -> None:
-        self._sock = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._sock.settimeout(GUARD)
-        self.port: int = self._sock.getsockname()[1]
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.listener.settimeout(GUARD)
+        self.port: int = self.listener.getsockname()[1]
 
     def accept(self) -> socket.socket:
-        sock, _ = self._sock.accept()
+        sock, _ = self.listener.accept()
         sock.settimeout(GUARD)
         return sock
 
     def close(self) -> None:
-        self._sock.close()
+        self.listener.close()
 
 
 def dial(port: int) -> socket.socket:
