@@ -58,6 +58,7 @@ async def test_a_leg_that_vanishes_while_its_listener_is_made(
     bystander.goes_on()
 
 
+@pytest.mark.slow
 async def test_two_hundred_consumers_that_never_read(chain: Chain, bystander: Bystander) -> None:
     sources: list[socket.socket] = []
     async with AsyncExitStack() as stack:
