@@ -13,7 +13,7 @@ the methods return, in the order in which they came.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -24,7 +24,7 @@ HOLD: Final = 15.0
 program that waits longer than this has given up."""
 
 MISSED_SERVICES: Final = 16384
-"""Services that are missed at once: a large fleet that loses its network costs 4 MiB."""
+"""Services that are missed at once: a large fleet may lose its network."""
 
 HELD_PER_SERVICE: Final = 256
 """Opens that wait for one service: what comes to a busy one in a second or two. They all begin
@@ -37,23 +37,27 @@ Visitor = TypeVar("Visitor", bound=Hashable)
 """Somebody whose open waits; compared and hashed by identity."""
 
 
+Owner = TypeVar("Owner")
+"""Who had published a service; told apart by identity."""
+
+
 @dataclass(slots=True)
-class _Missed(Generic[Visitor]):
+class _Missed(Generic[Owner, Visitor]):
     """A service that is missed."""
 
     since: float
-    identity: bytes
+    owner: Owner
     visitors: dict[Visitor, None] = field(default_factory=dict)
 
 
-class Hold(Generic[Visitor]):
+class Hold(Generic[Owner, Visitor]):
     """Which services are missed, and who waits for them."""
 
     def __init__(self, seconds: float = HOLD) -> None:
         # May be changed at any time; 0: nothing is missed.
         self.seconds = seconds
         # In the order in which they were lost, which is that of their ends.
-        self._missed: dict[ServiceKey, _Missed[Visitor]] = {}
+        self._missed: dict[ServiceKey, _Missed[Owner, Visitor]] = {}
         # For each visitor what it waits for; in step with `_missed`.
         self._wanted: dict[Visitor, ServiceKey] = {}
 
@@ -61,10 +65,10 @@ class Hold(Generic[Visitor]):
         """How many wait."""
         return len(self._wanted)
 
-    def lost(self, key: ServiceKey, identity: bytes, now: float) -> None:
-        """The last agent of this service is gone; it was published with the key `identity`."""
+    def lost(self, key: ServiceKey, owner: Owner, now: float) -> None:
+        """The last agent of this service is gone."""
         if self.seconds and key not in self._missed and len(self._missed) < MISSED_SERVICES:
-            self._missed[key] = _Missed(now, identity)
+            self._missed[key] = _Missed(now, owner)
 
     def takes(self, key: ServiceKey, now: float) -> bool:
         """May one more open wait for this service?"""
@@ -92,9 +96,12 @@ class Hold(Generic[Visitor]):
         missed = self._missed.pop(key, None)
         return [] if missed is None else self._dismiss(missed)
 
-    def forget(self, identity: bytes) -> list[Visitor]:
-        """This key may not log in any more. Returns who waited for what it had published."""
-        keys = [key for key, missed in self._missed.items() if missed.identity == identity]
+    def forget(self, may_return: Callable[[Owner], bool]) -> list[Visitor]:
+        """Some may not log in any more: what they had published will not come back. Returns who
+        waited for it."""
+        owners = {id(missed.owner): missed.owner for missed in self._missed.values()}
+        gone = {number for number, owner in owners.items() if not may_return(owner)}
+        keys = [key for key, missed in self._missed.items() if id(missed.owner) in gone]
         return self._end_all(keys)
 
     def expire(self, now: float) -> list[Visitor]:
@@ -119,7 +126,7 @@ class Hold(Generic[Visitor]):
     def _end_all(self, keys: Iterable[ServiceKey]) -> list[Visitor]:
         return [visitor for key in keys for visitor in self.end(key)]
 
-    def _dismiss(self, missed: _Missed[Visitor]) -> list[Visitor]:
+    def _dismiss(self, missed: _Missed[Owner, Visitor]) -> list[Visitor]:
         for visitor in missed.visitors:
             del self._wanted[visitor]
         return list(missed.visitors)

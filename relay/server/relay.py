@@ -37,8 +37,12 @@ class Relay:
         self.services = Services(config, log, self._admission.hit)
         self.legs = Legs(self._admission, log)
         self.judge = Judge(
-            self.key_file, log, self.legs, self.services.withdraw_forbidden, self.services.ask_again
-        )
+            self.key_file,
+            log,
+            self.legs,
+            self.services.withdraw_forbidden,
+            self.services.keys_changed,
+        )  # fmt: skip
         # Set when no leg is left; None: we do not stop yet.
         self._drained: anyio.Event | None = None
         self._host_keys = host_keys

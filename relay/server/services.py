@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -56,7 +57,7 @@ class Services:
         self._waiting: WaitingList[ServerLeg] = WaitingList()
         self._asked: set[ServerLeg] = set()
         # Opens that wait for a service whose agent is away, and when the next of them end.
-        self._hold: Hold[HeldOpen] = Hold(config.hold)
+        self._hold: Hold[ServerLeg, HeldOpen] = Hold(config.hold)
         self._hold_ends: asyncio.TimerHandle | None = None
         # How many services each key has published; never 0.
         self._count_of: Counter[bytes] = Counter()
@@ -210,6 +211,11 @@ class Services:
         self.withdraw_all(older, "taken over")
         older.fail(Replaced("taken over by a newer connection with the same key"))
 
+    def keys_changed(self) -> None:
+        """Everybody who is here has been judged by authorized_keys as it is now."""
+        self._try_again(self._hold.forget(_authorized))
+        self.ask_again()
+
     def ask_again(self) -> None:
         """What was refused may be granted now: tell those who know what to do about it."""
         for leg in self._waiting.everybody():
@@ -228,9 +234,12 @@ class Services:
 
     def withdraw_all(self, leg: ServerLeg, reason: str) -> None:
         """Everything of this leg, which is gone. Streams that are open go on."""
-        for service in self._registry.withdraw_all(leg):
+        services = self._registry.withdraw_all(leg)
+        returns = bool(services) and _authorized(leg)
+        for service in services:
             self._close(service, reason)
-            self._miss(service)
+            if returns:
+                self._miss(service)
 
     def withdraw_forbidden(self, leg: ServerLeg) -> None:
         """What the key of this leg may not publish any more. Streams that are open go on."""
@@ -314,12 +323,8 @@ class Services:
         if any(other.holder.alive for other in self._registry.all_at(service.bind, service.port)):
             return
         now = asyncio.get_running_loop().time()
-        self._hold.lost(service_key(service.bind, service.port), service.holder.identity, now)
+        self._hold.lost(service_key(service.bind, service.port), service.holder, now)
         self._await_end()
-
-    def forget_key(self, identity: bytes) -> None:
-        """This key may not log in any more: nobody waits for what it had published."""
-        self._try_again(self._hold.forget(identity))
 
     def _hold_open(
         self, leg: ServerLeg, host: str, port: int, again: Callable[[], ChannelHandler]
@@ -370,3 +375,8 @@ class Services:
             else OpenFailure.ADMINISTRATIVELY_PROHIBITED
         )  # fmt: skip
         return OpenRefused(code, f"{wanted}: {reason}")
+
+
+def _authorized(leg: ServerLeg) -> bool:
+    """Would the client of this leg be let in again?"""
+    return leg.judge(leg.host.key_file.keys(), datetime.now(UTC)) is None

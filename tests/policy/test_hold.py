@@ -14,11 +14,11 @@ KEY, OTHER = b"key", b"other"
 
 
 @pytest.fixture
-def hold() -> Hold[str]:
+def hold() -> Hold[bytes, str]:
     return Hold(15.0)
 
 
-def test_a_lost_service_is_waited_for_until_it_is_back(hold: Hold[str]) -> None:
+def test_a_lost_service_is_waited_for_until_it_is_back(hold: Hold[bytes, str]) -> None:
     assert not hold.takes(GPU, 0.0)
     hold.lost(GPU, KEY, 0.0)
     assert hold.takes(GPU, 14.9)
@@ -34,7 +34,7 @@ def test_a_lost_service_is_waited_for_until_it_is_back(hold: Hold[str]) -> None:
     assert hold.due() is None
 
 
-def test_or_for_no_longer_than_it_is_missed(hold: Hold[str]) -> None:
+def test_or_for_no_longer_than_it_is_missed(hold: Hold[bytes, str]) -> None:
     hold.lost(GPU, KEY, 0.0)
     hold.lost(DB, KEY, 5.0)
     hold.wait(GPU, "a")
@@ -50,23 +50,23 @@ def test_or_for_no_longer_than_it_is_missed(hold: Hold[str]) -> None:
     assert len(hold) == 0
 
 
-def test_what_a_removed_key_had_published_is_not_waited_for(hold: Hold[str]) -> None:
+def test_what_a_removed_key_had_published_is_not_waited_for(hold: Hold[bytes, str]) -> None:
     hold.lost(GPU, KEY, 0.0)
     hold.lost(DB, OTHER, 0.0)
     hold.wait(GPU, "a")
     hold.wait(DB, "b")
-    assert hold.forget(KEY) == ["a"]
+    assert hold.forget(lambda owner: owner != KEY) == ["a"]
     assert not hold.takes(GPU, 0.0)
     assert hold.end(DB) == ["b"]
 
 
 def test_nobody_is_missed_by_who_has_switched_it_off() -> None:
-    hold: Hold[str] = Hold(0.0)
+    hold: Hold[bytes, str] = Hold(0.0)
     hold.lost(GPU, KEY, 0.0)
     assert not hold.takes(GPU, 0.0)
 
 
-def test_the_operator_may_change_his_mind(hold: Hold[str]) -> None:
+def test_the_operator_may_change_his_mind(hold: Hold[bytes, str]) -> None:
     hold.lost(GPU, KEY, 0.0)
     hold.wait(GPU, "a")
     hold.seconds = 30.0
@@ -81,7 +81,7 @@ def test_the_operator_may_change_his_mind(hold: Hold[str]) -> None:
     assert not hold.takes(GPU, 1.0)
 
 
-def test_how_many_wait_is_bounded(hold: Hold[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_many_wait_is_bounded(hold: Hold[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold_module, "HELD_PER_SERVICE", 2)
     monkeypatch.setattr(hold_module, "HELD_OPENS", 3)
     monkeypatch.setattr(hold_module, "MISSED_SERVICES", 2)
@@ -104,7 +104,7 @@ class HoldMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hold: Hold[int] = Hold(15.0)
+        self.hold: Hold[bytes, int] = Hold(15.0)
         self.now = 0.0
         self.count = 0
         self.waiting: dict[int, int] = {}
@@ -141,7 +141,7 @@ class HoldMachine(RuleBasedStateMachine):
 
     @rule(identity=st.sampled_from([KEY, OTHER]))
     def forget(self, identity: bytes) -> None:
-        self.over(self.hold.forget(identity))
+        self.over(self.hold.forget(lambda owner: owner != identity))
 
     @rule(seconds=st.floats(0, 20))
     def time_passes(self, seconds: float) -> None:

@@ -198,3 +198,36 @@ def test_nothing_may_come_on_a_channel_that_waits(site: Site) -> None:
     with suppress(ConnectionResetError):
         asyncio.run(offend())
     b.process.wait_for(r"leg down: .*\(offender\).*: a message for channel 0, which is not open")
+
+
+def test_nobody_waits_for_what_a_removed_key_had_published(site: Site) -> None:
+    b = relay_server(site, "-v", "--hold", "3600")
+    site.key("client")
+    agent, _ = relay_agent(site, b, NAMED, 1, key="agent")
+    lose(b, agent)
+
+    async def visit() -> None:
+        async with login(site, b, "client") as leg:
+            waiting = asyncio.create_task(refusal(leg, "gpu1", 8000))
+            await asyncio.to_thread(b.process.wait_for, WAITS)
+            site.authorized_keys.write_text(site.public("client").read_text())
+            b.process.signal(signal.SIGHUP)
+            assert (await waiting)[0] == 2
+
+    asyncio.run(visit())
+
+
+def test_nor_for_what_it_had_until_it_was_removed(site: Site) -> None:
+    b = relay_server(site, "-v", "--hold", "3600")
+    site.key("client")
+    relay_agent(site, b, NAMED, 1, key="agent")
+    site.authorized_keys.write_text(site.public("client").read_text())
+    b.process.signal(signal.SIGHUP)
+    b.process.wait_for("gpu1:8000 withdrawn")
+
+    async def visit() -> None:
+        async with login(site, b, "client") as leg:
+            assert (await refusal(leg, "gpu1", 8000))[0] == 2
+
+    asyncio.run(visit())
+    assert not b.process.said("waits for it")
