@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from relay.errors import LegLost
 from relay.log import EventLog
@@ -24,7 +24,6 @@ from relay.policy.startups import StartupTable
 from relay.policy.strangers import Strangers
 from relay.policy.tally import Tally
 from relay.policy.throttle import Throttle
-from relay.ssh.server import ServerLeg
 from relay.ssh.system import hung_up
 
 REPORT_INTERVAL: Final = 60.0
@@ -40,13 +39,20 @@ _REASONS: Final = {
 }
 
 
+class Leg(Protocol):
+    """What a connection becomes that is spoken with."""
+
+    def fail(self, error: BaseException) -> None:
+        """End it."""
+
+
 class Startup:
     """A connection that has not logged in: held back until its turn, and then a leg."""
 
     def __init__(
         self,
         source: str,
-        begin: Callable[[Startup], ServerLeg | None],
+        begin: Callable[[Startup], Leg | None],
         refuse: Callable[[str], object],
         sock: socket.socket | None,
     ) -> None:
@@ -56,7 +62,7 @@ class Startup:
         self.sock = sock
         # Its turn, while it is held back.
         self.turn: asyncio.TimerHandle | None = None
-        self.leg: ServerLeg | None = None
+        self.leg: Leg | None = None
 
 
 class Admission:
@@ -89,7 +95,7 @@ class Admission:
     def admit(
         self,
         address: str,
-        begin: Callable[[Startup], ServerLeg | None],
+        begin: Callable[[Startup], Leg | None],
         refuse: Callable[[str], object],
         sock: socket.socket | None = None,
         *,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 import asyncssh
@@ -30,6 +30,7 @@ from relay.policy.limits import (
     Limits,
 )
 from relay.policy.takeover import MAX_NAME_BYTES, Program
+from relay.ssh.admission import Startup
 from relay.ssh.certificates import read_user_certificate
 from relay.ssh.faults import whatever_fails
 from relay.ssh.hostkeys import HostIdentity
@@ -38,9 +39,6 @@ from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
 from relay.wire import messages
 from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START
-
-if TYPE_CHECKING:
-    from relay.ssh.admission import Startup
 
 TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
 NOT_AUTHORIZED: Final = asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE
