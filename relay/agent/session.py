@@ -17,6 +17,7 @@ from relay.errors import AddressError
 from relay.log import EventLog
 from relay.policy.forward import MAX_PORT, format_address
 from relay.policy.patterns import parse_ip
+from relay.policy.services import is_privileged
 from relay.ssh.admission import REPORT_INTERVAL, Admission, Startup
 from relay.ssh.config import DEFAULT_PORT, GatewayPorts
 from relay.ssh.dial import dial_service
@@ -182,7 +183,7 @@ class SessionEndpoint:
     async def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """`tcpip-forward`: the other way round, only if it was switched on."""
         gateway_ports: GatewayPorts = "no"
-        permitted = leg.entry is not None and leg.entry.grant.may_publish(bind, port)
+        permitted = _may_publish(leg, bind, port)
         if not self.config.reverse or not permitted or port > MAX_PORT:
             leg.refused(f"a forward of {format_address(bind, port)}")
             return None
@@ -201,7 +202,7 @@ class SessionEndpoint:
     def _withdraw_forbidden(self, leg: ServerLeg) -> None:
         """What the key of this leg may not publish any more."""
         for holder, bind, port in list(self._listeners):
-            if holder is leg and not (leg.entry and leg.entry.grant.may_publish(bind, port)):
+            if holder is leg and not _may_publish(leg, bind, port):
                 self.withdraw(leg, bind, port)
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
@@ -218,3 +219,12 @@ class SessionEndpoint:
         self._admission.report()
         for leg in list(self._legs):
             leg.close()
+
+
+def _may_publish(leg: ServerLeg, bind: str, port: int) -> bool:
+    if leg.entry is None:
+        return False
+    grant = leg.entry.grant
+    if is_privileged(bind, port):
+        return grant.may_publish_privileged(bind, port)
+    return grant.may_publish(bind, port)

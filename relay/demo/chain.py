@@ -169,12 +169,15 @@ class Chain:
         """A's and C's keys, and what B lets each of them do."""
         state = self._folder / "state"
         state.mkdir(mode=0o700)
-        grants = {"agent_key": "permitlisten", "client_key": "permitopen"}
+        grants = {
+            "agent_key": f'permitlisten="{SERVICE}",permitopen="none"',
+            "client_key": f'permitopen="{SERVICE}",permitlisten="none"',
+        }
         with open(state / "authorized_keys", "w") as file:
-            for name, permission in grants.items():
+            for name, permits in grants.items():
                 key, _ = create_key(self._folder / name, comment=name)
                 public = key.export_public_key("openssh").decode()
-                file.write(f'restrict,port-forwarding,{permission}="{SERVICE}" {public}')
+                file.write(f"restrict,port-forwarding,{permits} {public}")
 
     def _trust(self, port: int) -> None:
         """Take B's public host key as its operator would hand it out."""

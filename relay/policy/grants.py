@@ -65,6 +65,25 @@ class Grant:
             or any(permit.allows_listen(bind, port) for permit in self.permitlisten)
         )
 
+    def may_share(self, name: str, port: int) -> bool:
+        """Whether a named service may be published together with other keys.
+
+        Who shares a service gets a part of the others' visitors, so that no key may by default: a
+        `permitlisten` must name it, and `*` alone is no name.
+        """
+        return self.port_forwarding and any(
+            permit.host != "*" and permit.allows_listen(name, port)
+            for permit in self.permitlisten or ()
+        )
+
+    def may_publish_privileged(self, bind: str, port: int) -> bool:
+        """Whether a port below 1024 may be published: sshd does so for root alone. Here a
+        `permitlisten` must have its number."""
+        return self.port_forwarding and any(
+            permit.port is not None and permit.allows_listen(bind, port)
+            for permit in self.permitlisten or ()
+        )
+
     def may_open(self, host: str, port: int) -> bool:
         """Whether a `direct-tcpip` to this host and port is permitted."""
         return self.port_forwarding and (

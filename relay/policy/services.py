@@ -27,6 +27,9 @@ MAX_NAME_BYTES: Final = 255
 FORBIDDEN_IN_NAMES: Final = frozenset(':/[]*?!,"\\')
 """Characters that a forward or a `permitopen` cannot hold, or would read as a pattern."""
 
+FIRST_UNPRIVILEGED: Final = 1024
+"""IPPORT_RESERVED: a port below speaks for the machine, since only root could open it."""
+
 SHARE_MARK: Final = "+"
 """Before a name: together with others. No host name begins with it."""
 
@@ -167,6 +170,12 @@ def unmarked(bind: str) -> str:
 def is_address(bind: str) -> bool:
     """Whether a bind address means a port of this machine, not a named service."""
     return bind in ("", "*") or bind.lower() == "localhost" or parse_ip(bind) is not None
+
+
+def is_privileged(bind: str, port: int) -> bool:
+    """Whether this asks for a real port that only root may open. (0: the system picks one, and
+    takes none of these.)"""
+    return is_address(bind) and 0 < port < FIRST_UNPRIVILEGED
 
 
 def validate_name(name: str) -> None:

@@ -21,6 +21,7 @@ from relay.policy.services import (
     ServiceError,
     ServiceHeld,
     is_address,
+    is_privileged,
     service_key,
     unmarked,
     wanted_key,
@@ -138,10 +139,18 @@ class Services:
             return "its key may not publish it"
         if port > MAX_PORT:
             return "there is no such port"
+        if (
+            is_privileged(name, port)
+            and self.config.privileged_ports == "no"
+            and not leg.entry.grant.may_publish_privileged(name, port)
+        ):
+            return "no permitlisten of its key has this port below 1024 (--privileged-ports)"
         where = format_address(name, port)
         shareable = any(match_pattern(where, pattern) for pattern in self.config.share_services)
         if name != bind and not shareable:
             return "services of this name are not shared here (--share-services)"
+        if name != bind and not leg.entry.grant.may_share(name, port):
+            return "no permitlisten of its key names it, which sharing needs"
         if self.draining:
             return GOODBYE
         return ""

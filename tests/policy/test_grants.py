@@ -127,3 +127,26 @@ def test_any_text_is_parsed_or_refused_in_our_own_words(value: str) -> None:
             continue
         for permit in permits:
             assert parse(str(permit)) == (permit,)
+
+
+@pytest.mark.parametrize(
+    ("permitlisten", "shares", "privileged"),
+    [
+        (None, False, False),
+        ("none", False, False),
+        ("*:*", False, False),
+        ("80", False, True),
+        ("gpu1:*", True, False),
+        ("gpu*:80", True, True),
+        ("gpu2:80", False, False),
+        ("gpu1:81", False, False),
+    ],
+)
+def test_what_must_be_named(permitlisten: str | None, shares: bool, privileged: bool) -> None:
+    permits = None if permitlisten is None else parse_permitlisten(permitlisten)
+    grant = Grant(permitlisten=permits)
+    assert grant.may_share("gpu1", 80) is shares
+    assert grant.may_publish_privileged("gpu1", 80) is privileged
+    without = Grant(permitlisten=permits, port_forwarding=False)
+    assert not without.may_share("gpu1", 80)
+    assert not without.may_publish_privileged("gpu1", 80)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
 
 import asyncssh
 import pytest
@@ -14,7 +17,7 @@ from asyncssh import SSHClientConnection
 from asyncssh.packet import String, UInt32
 
 from relay.wire.numbers import MSG_REQUEST_FAILURE
-from tests.programs.chain import Server, Site, relay_agent, ssh
+from tests.programs.chain import Server, Site, relay_agent, relay_server, ssh
 from tests.programs.stock import login, may_publish, refusal, slug
 from tests.programs.traffic import dial
 
@@ -169,6 +172,39 @@ def test_what_a_key_may_publish(
     assert on_a_leg(site, server, key, lambda leg: may_publish(leg, bind, int(port))) is permitted
     if not permitted:
         server.process.wait_for(rf"{service} refused to .*\({key}\).*: its key may not publish it")
+
+
+LOW: Final = 1  # tcpmux: nobody listens there.
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "service", "permitted"),
+    [
+        ("", (), f"localhost:{LOW}", False),
+        ('permitlisten="*:*"', (), f"localhost:{LOW}", False),
+        ('permitlisten="localhost:*"', (), f"localhost:{LOW}", False),
+        (f'permitlisten="localhost:{LOW}"', (), f"localhost:{LOW}", True),
+        (f'permitlisten="{LOW}"', (), f"localhost:{LOW}", True),
+        ("", ("--privileged-ports", "yes"), f"localhost:{LOW}", True),
+        ("restrict", ("--privileged-ports", "yes"), f"localhost:{LOW}", False),
+        # No port is opened for a name.
+        ("", (), f"gpu1:{LOW}", True),
+    ],
+)
+def test_a_port_that_only_root_could_open(
+    tmp_path: Path, options: str, flags: tuple[str, ...], service: str, permitted: bool
+) -> None:
+    if permitted and service.startswith("localhost") and os.geteuid():
+        pytest.skip("only root can open it")
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack)
+        b = relay_server(site, *flags)
+        site.key("key", options)
+        bind, _, port = service.rpartition(":")
+        may = on_a_leg(site, b, "key", lambda leg: may_publish(leg, bind, int(port)))
+        assert may is permitted
+        if not permitted and options != "restrict":
+            b.process.wait_for(f"{service} refused to .*: no permitlisten of its key has this port")
 
 
 def test_a_service_that_is_held_is_refused_and_the_log_says_who_holds_it(

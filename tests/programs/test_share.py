@@ -5,15 +5,19 @@ from __future__ import annotations
 import signal
 import socket
 
+import pytest
+
 from tests.programs.chain import NAMED, Server, Site, relay_agent, relay_connect, relay_server, ssh
 from tests.programs.process import Process
 from tests.programs.traffic import MIB, Service, dial, exchange, is_reset
 
+NAMES_IT = 'permitlisten="gpu*:8000"'
 SHARE = ("--share-services", "gpu*:8000")
 
 
 def sharing_agent(site: Site, b: Server, key: str, *options: str) -> tuple[Process, Service]:
     service = site.service()
+    site.key(key, NAMES_IT)
     process, _ = relay_agent(site, b, NAMED, service.port, "--share", *options, key=key)
     return process, service
 
@@ -75,6 +79,16 @@ def test_the_operator_has_to_permit_it(site: Site) -> None:
     b.process.wait_for(r"gpu1:8000 refused to .*: services of this name are not shared here")
 
 
+@pytest.mark.parametrize("options", ["", 'permitlisten="8000"', 'permitlisten="*:*"'])
+def test_a_key_that_may_publish_anything_shares_nothing(site: Site, options: str) -> None:
+    """It would get a part of the others' visitors."""
+    b = relay_server(site, *SHARE)
+    sharing_agent(site, b, "agent-1")
+    site.key("stranger", options)
+    refused(site, b, "stranger", "--share")
+    b.process.wait_for("gpu1:8000 refused to .*: no permitlisten of its key names it")
+
+
 def test_a_grant_is_for_the_name(site: Site) -> None:
     b = relay_server(site, *SHARE)
     site.key("agent-1", 'permitlisten="gpu1:8000"')
@@ -88,6 +102,7 @@ def test_stock_ssh_shares_by_the_mark(site: Site) -> None:
     b = relay_server(site, *SHARE)
     _, ours = sharing_agent(site, b, "agent-1")
     theirs = site.service()
+    site.key("agent-2", NAMES_IT)
     client = ssh(site, b, "agent-2", "-v", "-R", f"+{NAMED}:localhost:{theirs.port}")
     client.wait_for("remote forward success")
     _, port = relay_connect(site, b, NAMED)

@@ -108,4 +108,4 @@ def test_once_ends_with_the_service(site: Site) -> None:
     older, _ = publishing_two(site, b, "--once")
     relay_agent(site, b, "x:1", 1)
     assert older.end() == 1
-    assert older.said("relay-agent: x:1: a program with the same key")
+    assert older.said(f"relay-agent: x:1: {TAKEN}")
