@@ -13,6 +13,7 @@ from collections.abc import MutableMapping
 from typing import Final
 
 from relay.errors import LocalError
+from relay.ssh.system import unix_socket
 
 LISTEN_FDS_START: Final = 3
 """SD_LISTEN_FDS_START: the first descriptor that is passed."""
@@ -60,7 +61,7 @@ class Supervisor:
         if not self._address:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            with unix_socket(socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
                 sock.sendto("\n".join(lines).encode(), self._address)
         except OSError:

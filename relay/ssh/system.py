@@ -16,8 +16,9 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import anyio
 
@@ -87,11 +88,11 @@ AF_UNIX: Final[int | None] = getattr(socket, "AF_UNIX", None)
 """None: no unix sockets; nothing has this family then."""
 
 
-def unix_socket() -> socket.socket:
+def unix_socket(kind: int = socket.SOCK_STREAM) -> socket.socket:
     """A new unix socket. Raises OSError."""
     if AF_UNIX is None:
         raise OSError(None, "this system has no unix sockets")
-    return socket.socket(AF_UNIX, socket.SOCK_STREAM)
+    return socket.socket(AF_UNIX, kind)
 
 
 def _send_joined(sock: socket.socket, buffers: Iterable[Buffer]) -> int:
@@ -116,7 +117,8 @@ def hung_up(sockets: Iterable[socket.socket]) -> list[socket.socket]:
     """Those whose peers have closed or reset the connection, read or not."""
     if not hasattr(select, "poll"):
         return [sock for sock in sockets if _has_ended(sock)]
-    closed = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux sees a FIN behind unread bytes.
+    # Linux sees a FIN behind unread bytes.
+    closed = getattr(select, "POLLRDHUP", 0) or getattr(select, "POLLHUP", 0)
     poll = select.poll()
     found = {sock.fileno(): sock for sock in sockets}
     for descriptor in found:
@@ -134,6 +136,17 @@ def _has_ended(sock: socket.socket) -> bool:
 
 
 # -- files and users
+
+
+def _module(name: str) -> Any:
+    """None where Python does not have it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+_fcntl, _grp, _pwd, _msvcrt = map(_module, ("fcntl", "grp", "pwd", "msvcrt"))
 
 OPEN: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """For every os.open(): no child gets the file, and its bytes are what they are."""
@@ -154,32 +167,25 @@ def set_mode(descriptor: int, mode: int) -> None:
 def lock(descriptor: int) -> None:
     """Wait until no other program holds the file, by flock(2). Without it two programs that write
     at the same moment may each add a line that says the same."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if _fcntl is not None:
+        _fcntl.flock(descriptor, _fcntl.LOCK_EX)
 
 
 def group_of_one(gid: int) -> bool:
     """Does the group have this user's name, and nobody else in it?"""
-    try:
-        import grp
-        import pwd
-
-        group, user = grp.getgrgid(gid), pwd.getpwuid(os.getuid())
-    except (ImportError, KeyError):
+    if _grp is None or _pwd is None:
         return False
-    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    try:
+        group, user = _grp.getgrgid(gid), _pwd.getpwuid(user_id())
+    except KeyError:
+        return False
+    return bool(group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name})
 
 
 def as_bytes(descriptor: int) -> int:
     """Standard input or output, without a change of line ends on the way."""
-    try:
-        import msvcrt
-    except ImportError:
-        return descriptor
-    cast(Any, msvcrt).setmode(descriptor, cast(Any, os).O_BINARY)
+    if _msvcrt is not None:
+        _msvcrt.setmode(descriptor, getattr(os, "O_BINARY", 0))
     return descriptor
 
 

@@ -13,6 +13,10 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
+from typing import Final
+
+_EPOLLERR: Final[int] = getattr(select, "EPOLLERR", 0)
+_EPOLLET: Final[int] = getattr(select, "EPOLLET", 0)
 
 
 class ResetWatch:
@@ -38,7 +42,7 @@ class ResetWatch:
         """Call `reset` when `sock` has an error; the error itself is left with the socket."""
         if self._epoll is not None:
             # Edge-triggered: a hang-up, which is told as well, would be told for ever.
-            self._epoll.register(sock.fileno(), select.EPOLLET)
+            self._epoll.register(sock.fileno(), _EPOLLET)
             self._watched[sock.fileno()] = reset
 
     def remove(self, sock: socket.socket) -> None:
@@ -51,5 +55,5 @@ class ResetWatch:
         assert self._epoll is not None
         for descriptor, events in self._epoll.poll(0):
             watched = self._watched.get(descriptor)
-            if watched is not None and events & select.EPOLLERR:
+            if watched is not None and events & _EPOLLERR:
                 watched()
