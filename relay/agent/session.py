@@ -109,8 +109,6 @@ class SessionEndpoint:
         """Once a minute."""
         self._admission.report()
         self.log.report()
-        for leg in self._legs:
-            leg.refusals = 0
         self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
 
     def leg_up(self, leg: ServerLeg) -> None:
@@ -166,11 +164,10 @@ class SessionEndpoint:
         allowed = any(permit.allows_open(host, port) for permit in self.config.allow)
         if leg.entry is None or not leg.entry.grant.may_open(host, port) or not allowed:
             why = "this key may not open it" if allowed else "not among what --allow allows"
-            if leg.may_tell():
-                self.log.warning(
-                    "stream refused", "{target} refused to {leg}: {why}",
-                    per=leg.who, target=target, leg=str(leg), why=why,
-                )  # fmt: skip
+            self.log.warning(
+                "stream refused", "{target} refused to {leg}: {why}",
+                per=leg.who, target=target, leg=str(leg), why=why,
+            )  # fmt: skip
             raise OpenRefused(OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}")
         if leg.full():
             text = f"{target}: there are too many streams already"

@@ -187,10 +187,6 @@ OPENERS_PER_AGENT: Final = 4
 """Connections with so many streams that one agent serves: a stranger that opens all it may must not
 keep the others out."""
 
-REFUSALS_TOLD: Final = 60
-"""Lines in the log that one leg may cause in a minute by what it is refused; then they are counted.
-A client that asks once a second for a service that is down is still told of each time."""
-
 LOOK_INTERVAL: Final = 1.0
 """Seconds between two looks at authorized_keys. Who is in is judged by a file that two looks found
 the same, so that a key that is deleted loses its legs within two seconds, and a file that is just

@@ -51,11 +51,6 @@ class Legs:
         leg.waiting_limit = leg.limits.waiting_per_leg
         leg.limit_hit = self._admission.hit
 
-    def forget_refusals(self) -> None:
-        """Once a minute: what is refused is told again."""
-        for leg in self._all:
-            leg.refusals = 0
-
     # -- the life of one
 
     def add(self, leg: ServerLeg) -> None:

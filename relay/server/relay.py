@@ -83,7 +83,6 @@ class Relay:
         """To be called once a minute: tells which limits are hit again and again."""
         self._admission.report()
         self.log.report()
-        self.legs.forget_refusals()
 
     def status(self) -> str:
         """For the supervisor."""

@@ -261,11 +261,10 @@ class Services:
     def _refuse_service(self, leg: ServerLeg, bind: str, port: int, reason: str) -> None:
         if leg.is_ours:
             self._waiting.add(leg, bind, port, self.config.limits.services_per_key)
-        if leg.may_tell():
-            self.log.warning(
-                "service refused", "{service} refused to {leg}: {reason}",
-                per=leg.who, service=format_address(bind, port), leg=str(leg), reason=reason,
-            )  # fmt: skip
+        self.log.warning(
+            "service refused", "{service} refused to {leg}: {reason}",
+            per=leg.who, service=format_address(bind, port), leg=str(leg), reason=reason,
+        )  # fmt: skip
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         """C's `cancel-tcpip-forward`. Streams that are open go on."""
@@ -374,11 +373,10 @@ class Services:
     def _refuse_stream(
         self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True
     ) -> OpenRefused:
-        if leg.may_tell():
-            self.log.warning(
-                "stream refused", "{service} refused to {leg}: {reason}",
-                per=leg.who, service=wanted, leg=str(leg), reason=reason,
-            )  # fmt: skip
+        self.log.warning(
+            "stream refused", "{service} refused to {leg}: {reason}",
+            per=leg.who, service=wanted, leg=str(leg), reason=reason,
+        )  # fmt: skip
         code = (
             OpenFailure.CONNECT_FAILED if permitted
             else OpenFailure.ADMINISTRATIVELY_PROHIBITED

@@ -33,10 +33,11 @@ def raise_limit() -> None:
     if _RESOURCE is None:
         return
     try:
-        _, hard = _RESOURCE.getrlimit(_RESOURCE.RLIMIT_NOFILE)
-        _RESOURCE.setrlimit(_RESOURCE.RLIMIT_NOFILE, (hard, hard))
+        soft, hard = _RESOURCE.getrlimit(_RESOURCE.RLIMIT_NOFILE)
+        if soft != hard:  # A service's system call filter may kill for the next one.
+            _RESOURCE.setrlimit(_RESOURCE.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
-        pass  # Not permitted (a service's system call filter), or more than there may be (macOS).
+        pass  # More than there may be: macOS says that there is no limit.
 
 
 def _limit() -> int:

@@ -25,7 +25,6 @@ from relay.policy.limits import (
     CLIENT_ALIVE_INTERVAL,
     LOGIN_GRACE_TIME,
     OPENERS_PER_AGENT,
-    REFUSALS_TOLD,
     UNANSWERED_PER_LEG,
     Limits,
 )
@@ -95,8 +94,6 @@ class ServerLeg(Leg, FastServerConnection):
         # Requests to log in that were refused. The first is nearly always the method "none", by
         # which a client asks what methods there are.
         self.failed_tries = 0
-        # What was refused of late to the client that has logged in.
-        self.refusals = 0
         # Opens of ours that it has not answered in time, nor since.
         self.unanswered = 0
         # Set by a host that has limits of its own.
@@ -232,14 +229,6 @@ class ServerLeg(Leg, FastServerConnection):
             self.limit_hit("channels-per-leg")
         return full
 
-    def may_tell(self) -> bool:
-        """Is a refusal worth a line? `refusals` is set back by the host from time to time."""
-        self.refusals += 1
-        if self.refusals > REFUSALS_TOLD and self.limit_hit is not None:
-            self.limit_hit("refusals-told")
-            return False
-        return True
-
     # -- its end
 
     def remove_channel(self, recv_chan: int) -> None:
@@ -265,14 +254,13 @@ class ServerLeg(Leg, FastServerConnection):
         return self.host.withdraw(self, host, port)
 
     def refused(self, what: str) -> None:
-        if self.may_tell():
-            self.host.log.warning(
-                "request refused",
-                "{leg} asked for {what}: refused",
-                per=self.who,
-                leg=str(self),
-                what=what,
-            )
+        self.host.log.warning(
+            "request refused",
+            "{leg} asked for {what}: refused",
+            per=self.who,
+            leg=str(self),
+            what=what,
+        )
 
 
 class Patience:
