@@ -20,7 +20,7 @@ from benchmarks.report import Result
 
 Part = Callable[[Context], Result]
 
-CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs"})
+CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs", "strangers"})
 """Parts that are not measured end to end."""
 
 PARTS: Mapping[str, Part] = {
