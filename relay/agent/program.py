@@ -26,7 +26,7 @@ from relay.ssh.dial import dial_service, dial_unix
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.engine import Engine
 from relay.ssh.handler import OpenRefused
-from relay.ssh.supervise import Supervisor
+from relay.ssh.supervise import Prompt, Supervisor
 from relay.wire.messages import agent_started
 from relay.wire.numbers import AGENT_STARTED, OpenFailure
 
@@ -35,8 +35,10 @@ Ask = Callable[[], Awaitable[None]]
 """Asks B to publish one thing. Raises `Refused` and `LegLost`."""
 
 
-async def run(config: AgentConfig, log: EventLog) -> None:
-    """Publish until cancelled, or until the leg is lost for good. Raises `RelayError`."""
+async def run(config: AgentConfig, log: EventLog, prompt: Prompt | None = None) -> None:
+    """Publish until cancelled, or until the leg is lost for good; what was refused is asked for at
+    once when the `prompt` says so. Raises `RelayError`."""
+    prompt = prompt or Prompt()
     for forward in config.remote_forwards:
         if forward.listen_path:
             raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
@@ -48,8 +50,8 @@ async def run(config: AgentConfig, log: EventLog) -> None:
     )
     try:
         # An agent is out of its owner's reach when B is put right again: it never gives up.
-        supervisor = Supervisor(where, log, once=config.once, keep_trying=True)
-        await supervisor.run(Publisher(config, endpoint, log, engine).attempt)
+        supervisor = Supervisor(where, log, once=config.once, keep_trying=True, prompt=prompt)
+        await supervisor.run(Publisher(config, endpoint, log, engine, prompt).attempt)
     finally:
         log.report()
         if endpoint is not None:
@@ -66,8 +68,10 @@ class Publisher:
         endpoint: SessionEndpoint | None,
         log: EventLog,
         engine: Engine,
+        prompt: Prompt | None = None,
     ) -> None:
         self._engine = engine
+        self._prompt = prompt or Prompt()
         self._config = config
         self._endpoint = endpoint
         self._log = log
@@ -104,6 +108,7 @@ class Publisher:
                 if not self._config.once:
                     for wish in wishes:
                         tasks.start_soon(wish.keep)
+                    tasks.start_soon(self._obey, wishes)
                 if self._endpoint is not None:
                     tasks.start_soon(self._endpoint.judge.run)
                 await leg.down.wait()
@@ -111,6 +116,12 @@ class Publisher:
             raise explain(leg.error or ConnectionError("connection closed"), client)
         finally:
             leg.close()
+
+    async def _obey(self, wishes: list[Wish]) -> None:
+        """Ask for what is missing when the prompt says so."""
+        while True:
+            await self._prompt.wait()
+            _hurry(wishes)
 
     def _requested(self, forward: Forward) -> tuple[str, int]:
         """The address and port as B knows them."""

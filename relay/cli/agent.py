@@ -28,6 +28,7 @@ from relay.policy.forward import Forward, parse_port
 from relay.policy.grants import parse_permitopen
 from relay.policy.services import SHARE_MARK, is_address, unmarked, validate_name
 from relay.ssh.config import DEFAULT_PORT
+from relay.ssh.supervise import Prompt
 
 PROGRAM: Final = "relay-agent"
 
@@ -49,13 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `relay-agent`; `argv` is without the program's name. Returns the exit code."""
     config, log = read_command_line(_parser(), _config, argv)
 
+    prompt = Prompt()
+
     async def program() -> None:
         # Imported late, so that --help and a slip of the pen are answered at once.
         from relay.agent.program import run
 
-        await run(config, log)
+        await run(config, log, prompt)
 
-    return run_program(PROGRAM, program, log)
+    return run_program(PROGRAM, program, log, on_hangup=prompt)
 
 
 def _parser() -> CommandLine:

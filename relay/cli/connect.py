@@ -24,6 +24,7 @@ from relay.errors import UsageError
 from relay.policy import ssh_keywords as keywords
 from relay.policy.ssh_values import stdio_forward
 from relay.policy.ssh_words import Place
+from relay.ssh.supervise import Prompt
 
 PROGRAM: Final = "relay-connect"
 
@@ -40,13 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `relay-connect`; `argv` is without the program's name. Returns the exit code."""
     config, log = read_command_line(_parser(), _config, argv)
 
+    prompt = Prompt()
+
     async def program() -> None:
         # Imported late, so that --help and a slip of the pen are answered at once.
         from relay.connect.program import run
 
-        await run(config, log)
+        await run(config, log, prompt)
 
-    return run_program(PROGRAM, program, log)
+    return run_program(PROGRAM, program, log, on_hangup=prompt)
 
 
 def _parser() -> CommandLine:
@@ -92,7 +95,7 @@ def _parser() -> CommandLine:
     group.add_argument(
         "--keep-trying",
         action="store_true",
-        help="go on after a refusal as well (a key, a host key), every few minutes",
+        help="go on after a refusal as well (a key, a host key), every minute or two",
     )
     add_once(group)
     speed = parser.add_argument_group("speed")

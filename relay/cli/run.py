@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 from relay.errors import RelayError
 from relay.log import EventLog
 from relay.ssh.descriptors import raise_limit
-from relay.ssh.system import new_event_loop, open_signal_receiver
+from relay.ssh.system import RELOAD, new_event_loop, open_signal_receiver
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -24,16 +24,25 @@ EXIT_FAILED: Final = 1
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log: EventLog) -> int:
+def run_program(
+    program: str,
+    main_coroutine: Callable[[], Awaitable[None]],
+    log: EventLog,
+    on_hangup: Callable[[], None] | None = None,
+) -> int:
     """Run `main_coroutine` on asyncio until it ends or a signal ends it; the exit code.
 
     The first signal cancels it, so that it can say goodbye to its peers; a second one, should
     that take too long, ends the process on the spot.
+
+    SIGHUP calls `on_hangup`, where that is given, in a process that has no terminal: a service. To
+    one that has a terminal it means that this is gone, and ends it, as ssh. Who was told to ignore
+    it (nohup) does.
     """
     raise_limit()
     try:
         anyio.run(
-            _until_stopped, main_coroutine, log,
+            _until_stopped, main_coroutine, log, on_hangup,
             backend="asyncio", backend_options={"loop_factory": new_event_loop},
         )  # fmt: skip
     except KeyboardInterrupt:  # before there was anything to stop
@@ -50,25 +59,51 @@ def run_program(program: str, main_coroutine: Callable[[], Awaitable[None]], log
     return EXIT_OK
 
 
-async def _until_stopped(main_coroutine: Callable[[], Awaitable[None]], log: EventLog) -> None:
+async def _until_stopped(
+    main_coroutine: Callable[[], Awaitable[None]],
+    log: EventLog,
+    on_hangup: Callable[[], None] | None,
+) -> None:
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_cancel_on_signal, tasks.cancel_scope, log)
+        await tasks.start(_cancel_on_signal, tasks.cancel_scope, log, on_hangup)
         await main_coroutine()
         tasks.cancel_scope.cancel()
 
 
 async def _cancel_on_signal(
-    scope: anyio.CancelScope, log: EventLog, *, task_status: TaskStatus[None]
+    scope: anyio.CancelScope,
+    log: EventLog,
+    on_hangup: Callable[[], None] | None,
+    *,
+    task_status: TaskStatus[None],
 ) -> None:
-    with open_signal_receiver(*STOP_SIGNALS) as signals:
+    numbers: tuple[int, ...] = STOP_SIGNALS
+    if on_hangup and RELOAD is not None and signal.getsignal(RELOAD) is not signal.SIG_IGN:
+        numbers += (RELOAD,)
+    if has_terminal():
+        on_hangup = None
+    with open_signal_receiver(*numbers) as signals:
         task_status.started()
         async for number in signals:
+            if number == RELOAD and on_hangup is not None:
+                on_hangup()
+                continue
             log.debug("stopping", "stopping: {signal}", signal=signal.Signals(number).name)
             scope.cancel()
             break
-    for number in STOP_SIGNALS:
+    for number in numbers:
         # Python's own handler would raise KeyboardInterrupt wherever the clean-up happens to be.
         signal.signal(number, signal.SIG_DFL)
+
+
+def has_terminal() -> bool:
+    """Does the process have a controlling terminal (credentials(7)), whatever its standard streams
+    are?"""
+    try:
+        with open("/dev/tty", "rb"):
+            return True
+    except OSError:
+        return False
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -48,6 +48,7 @@ LimitNOFILE=65536
 
 CLIENT: Final = """\
 Type=exec
+ExecReload=/bin/kill -HUP $MAINPID
 """
 
 UNIT: Final = """\

@@ -32,23 +32,25 @@ from relay.ssh.local import (
     listen,
     listen_unix,
 )
-from relay.ssh.supervise import Supervisor
+from relay.ssh.supervise import Prompt, Supervisor
 from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION
 
 
-async def run(config: ConnectConfig, log: EventLog) -> None:
-    """Forward until cancelled, or until the leg is lost for good. Raises `RelayError`."""
+async def run(config: ConnectConfig, log: EventLog, prompt: Prompt | None = None) -> None:
+    """Forward until cancelled, or until the leg is lost for good; a lost one is tried at once when
+    the `prompt` says so. Raises `RelayError`."""
+    prompt = prompt or Prompt()
     engine = Engine(
         asyncio.get_running_loop(), busy_poll=config.busy_poll, max_window=config.max_window
     )
     with closing(engine):
         if config.stdio_forward is not None:
-            await one_stream(config, *config.stdio_forward, log, engine)
+            await one_stream(config, *config.stdio_forward, log, engine, prompt)
         else:
-            await forward(config, log, engine)
+            await forward(config, log, engine, prompt)
 
 
-async def forward(config: ConnectConfig, log: EventLog, engine: Engine) -> None:
+async def forward(config: ConnectConfig, log: EventLog, engine: Engine, prompt: Prompt) -> None:
     """Everything but `-W`."""
     async with anyio.create_task_group() as waiting:
         with ExitStack() as stack:
@@ -56,17 +58,17 @@ async def forward(config: ConnectConfig, log: EventLog, engine: Engine) -> None:
             # Before B is dialled: what is wrong on this machine is told first.
             forwards = open_forwards(config, gate, stack, log)
             carried = Carried(config, gate, forwards, log, engine)
-            await supervisor(config, log, wanted=gate.wanted).run(carried.attempt)
+            await supervisor(config, log, prompt, wanted=gate.wanted).run(carried.attempt)
 
 
-def supervisor(config: ConnectConfig, log: EventLog, **settings: Any) -> Supervisor:
+def supervisor(config: ConnectConfig, log: EventLog, prompt: Prompt, **settings: Any) -> Supervisor:
     where = format_address(config.client.host, config.client.port)
     once, keep_trying = config.once, config.keep_trying
-    return Supervisor(where, log, once=once, keep_trying=keep_trying, **settings)
+    return Supervisor(where, log, once=once, keep_trying=keep_trying, prompt=prompt, **settings)
 
 
 async def one_stream(
-    config: ConnectConfig, host: str, port: int, log: EventLog, engine: Engine
+    config: ConnectConfig, host: str, port: int, log: EventLog, engine: Engine, prompt: Prompt
 ) -> None:
     """`-W`: the leg is tried for as long as any connection waits for it. Once the stream has
     begun nothing is tried again: bytes are on their way. Raises `RelayError`."""
@@ -83,7 +85,7 @@ async def one_stream(
         finally:
             leg.close()
 
-    await supervisor(config, log, patience=config.wait).run(attempt)
+    await supervisor(config, log, prompt, patience=config.wait).run(attempt)
     if failure is not None:
         raise failure
 

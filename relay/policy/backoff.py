@@ -32,9 +32,14 @@ WANTED: Final = 4.0
 waits (`--wait`, 15 s), so that a B that is back is found in time, and a thousand clients that are
 all waited for are still spread over seconds."""
 
-SLOW: Final = 300.0
-"""Seconds between tries after a refusal that only a person can undo, by editing a file somewhere:
-often enough for whoever has just done so, and no noise in B's log until then."""
+SLOW: Final = 120.0
+"""Seconds at most between tries after a refusal that only a person can undo, by editing a file
+somewhere: often enough for whoever has just done so, and so seldom that B, which forgives a source
+a refused key every `FORGIVEN_AFTER`, does not take the tries of some keys for an attack."""
+
+REMINDED: Final = 60.0
+"""Seconds without a line, while there is no connection, after which one says that it is still
+tried: who looks must not have to guess whether the program lives."""
 
 HURRIED: Final = 1.0
 """Seconds that must lie between two tries when the other side says that it is worth trying now."""

@@ -151,6 +151,12 @@ MAX_DELAY: Final = 300.0
 """The longest delay: a guess each five minutes is no attack, and an owner who mended his key is let
 in after a coffee."""
 
+FORGIVEN_AFTER: Final = 10.0
+"""Seconds after which a source is forgiven one refused key: an agent whose key is not entered yet
+tries for days, each minute at most, with the six keys of an ssh-agent, and must be let in as soon
+as it is.
+(PerSourcePenalties of sshd forgive an authfail in 5 s.)"""
+
 FAILED_SOURCES: Final = 4096
 """Sources whose failures are remembered: 1 MiB at most. Who has more addresses than that cannot be
 kept out by counting."""

@@ -3,7 +3,7 @@ of an address.
 
 A source may fail a number of times for nothing: people have several keys. Each failure more
 doubles the time for which its connections are refused, up to `MAX_DELAY`. A login clears it; so
-does as long a time without a failure as the longest delay.
+does as long a time without a failure as the longest delay; and time forgives one after the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from relay.policy.limits import FAILED_SOURCES, FIRST_DELAY, MAX_DELAY, NetBlockSize
+from relay.policy.limits import (
+    FAILED_SOURCES,
+    FIRST_DELAY,
+    FORGIVEN_AFTER,
+    MAX_DELAY,
+    NetBlockSize,
+)
 from relay.policy.patterns import parse_ip
 
 DEFAULT_SIZE: Final = NetBlockSize()
@@ -23,7 +29,7 @@ MAX_DOUBLINGS: Final = 16
 
 @dataclass(slots=True)
 class _Source:
-    failures: int
+    failures: float
     refused_until: float
     last_failure: float
 
@@ -44,7 +50,8 @@ class Sources:
         source = self._sources.pop(name, None)
         if source is None or now - source.last_failure > MAX_DELAY:
             source = _Source(0, now, now)
-        source.failures += tries
+        forgiven = (now - source.last_failure) / FORGIVEN_AFTER
+        source.failures = max(0.0, source.failures - forgiven) + tries
         source.last_failure = now
         over = source.failures - free
         if over > 0:

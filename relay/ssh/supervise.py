@@ -23,11 +23,30 @@ import anyio
 
 from relay.errors import LocalError, RelayError
 from relay.log import EventLog
-from relay.policy.backoff import HELD, Backoff, Random, Repeats
+from relay.policy.backoff import HELD, REMINDED, Backoff, Random, Repeats
 
 Attempt = Callable[[Callable[[], None]], Awaitable[None]]
 """One try: connects, calls what it is given once all is up, and raises when that is over. It
 returns when there is nothing more to do."""
+
+
+class Prompt:
+    """Somebody's word that whatever waits for its next try is to be tried at once."""
+
+    def __init__(self) -> None:
+        self._given: anyio.Event | None = None
+
+    def __call__(self) -> None:
+        """Give the word to all who wait for it now."""
+        if self._given is not None:
+            self._given.set()
+            self._given = None
+
+    async def wait(self) -> None:
+        """Return when the word is given next."""
+        if self._given is None:
+            self._given = anyio.Event()
+        await self._given.wait()
 
 
 class Supervisor:
@@ -42,16 +61,19 @@ class Supervisor:
         keep_trying: bool,
         patience: float = math.inf,
         wanted: Callable[[], Awaitable[None]] = anyio.sleep_forever,
+        prompt: Prompt | None = None,
         random: Random = random.random,
     ) -> None:
         """
         Args:
             where: what is connected to, for the log.
-            log: gets a line when a connection is lost and one when it is back.
+            log: gets a line when a connection is lost, one when it is back, and one a minute
+                meanwhile.
             once: there is only one try: any failure is raised.
             keep_trying: go on after a lasting refusal as well, slowly.
             patience: seconds in which the first connection must have begun to be tried.
             wanted: returns when somebody waits for the connection: the next try is then soon.
+            prompt: says that the next try is now, whatever the last one came to.
             random: where the jitter comes from.
         """
         self._where = where
@@ -60,6 +82,7 @@ class Supervisor:
         self._keep_trying = keep_trying
         self._patience = patience
         self._wanted = wanted
+        self._prompt = prompt or Prompt()
         self._backoff = Backoff(random)
         self._repeats = Repeats()
         # Since when there has been no connection that held.
@@ -69,10 +92,13 @@ class Supervisor:
         self._was_up = False
         # When the last one was lost, if that was said and its return is to be said too.
         self._lost_at: float | None = None
+        # When it was last said that there is no connection, and why the last try failed.
+        self._said_at = 0.0
+        self._reason = ""
 
     async def run(self, attempt: Attempt) -> None:
         """Try until an attempt returns. Raises what it raises, once that is the end of it."""
-        self._away_since = anyio.current_time()
+        self._away_since = self._said_at = anyio.current_time()
         give_up_at = self._away_since + self._patience
         while True:
             self._up_since = None
@@ -87,13 +113,31 @@ class Supervisor:
                 await self._pause(delay, hurried=_passing(error))
 
     async def _pause(self, delay: float, *, hurried: bool) -> None:
-        """Wait for so long, or less if the connection is wanted meanwhile."""
+        """Wait for so long, or less if the connection is wanted meanwhile, or until the prompt."""
         with anyio.move_on_after(delay) as pause:
-            if hurried:
-                await self._wanted()
-                soon = anyio.current_time() + self._backoff.wanted()
-                pause.deadline = min(pause.deadline, soon)
-            await anyio.sleep_forever()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._remind, pause)
+                if hurried:
+                    tasks.start_soon(self._hurry, pause)
+                await self._prompt.wait()
+                self._backoff.reset()
+                pause.cancel()
+
+    async def _hurry(self, pause: anyio.CancelScope) -> None:
+        await self._wanted()
+        soon = anyio.current_time() + self._backoff.wanted()
+        pause.deadline = min(pause.deadline, soon)
+
+    async def _remind(self, pause: anyio.CancelScope) -> None:
+        """Say once a minute that there is still somebody who tries."""
+        while True:
+            await anyio.sleep_until(self._said_at + REMINDED)
+            now = self._said_at = anyio.current_time()
+            self._log.warning(
+                "still trying", "still trying {where}, for {away} now: {reason}; again in {delay}",
+                where=self._where, away=duration(now - self._away_since), reason=self._reason,
+                delay=duration(pause.deadline - now),
+            )  # fmt: skip
 
     def _up(self) -> None:
         now = self._up_since = anyio.current_time()
@@ -125,9 +169,10 @@ class Supervisor:
 
     def _say(self, error: RelayError | OSError, delay: float) -> None:
         now = anyio.current_time()
-        reason = str(error).removeprefix(f"{self._where}: ")
+        self._reason = reason = str(error).removeprefix(f"{self._where}: ")
         if not self._repeats.due(reason, now):
             return
+        self._said_at = now
         text = "{reason}; trying again in {delay}"
         if self._up_since is not None:
             text = f"lost {{where}}: {text}"

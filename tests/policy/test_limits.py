@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.policy.limits import FIRST_DELAY, MAX_DELAY, Limits, NetBlockSize, Startups
+from relay.policy.backoff import Backoff
+from relay.policy.limits import (
+    FIRST_DELAY,
+    FORGIVEN_AFTER,
+    MAX_DELAY,
+    MAX_FAILED_TRIES,
+    Limits,
+    NetBlockSize,
+    Startups,
+)
 from relay.policy.sources import Sources, source_of
 from relay.policy.tally import Tally
 
@@ -42,6 +53,24 @@ def test_one_more_is_never_less_likely_to_be_refused(
         assert startups.refuses(waiting + 1, chance)
     else:
         assert waiting < startups.full
+
+
+def test_an_agent_that_waits_for_its_key_to_be_entered_is_no_attacker() -> None:
+    """A day of its tries, each with the six keys of an ssh-agent."""
+    sources, now = Sources(), 0.0
+    backoff = Backoff(random.Random(1).random)
+    while now < 24 * 3600:
+        sources.failed(HERE, 6, MAX_FAILED_TRIES, now)
+        assert sources.wait(HERE, now) == 0
+        now += backoff.slow()
+
+
+def test_who_does_not_wait_is_none_the_better_for_what_time_forgives() -> None:
+    sources, now = Sources(), 0.0
+    for _ in range(1000):
+        sources.failed(HERE, 1, MAX_FAILED_TRIES, now)
+        now += 1 + sources.wait(HERE, now)
+    assert now > 1000 * 0.5 * FORGIVEN_AFTER
 
 
 def test_the_defaults_read_as_sshd_writes_them() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Any
 
 import anyio
@@ -24,8 +24,8 @@ from relay.errors import (
     RelayError,
 )
 from relay.log import EventLog
-from relay.policy.backoff import FIRST, LONGEST, SLOW
-from relay.ssh.supervise import Supervisor, duration
+from relay.policy.backoff import FIRST, LONGEST, REMINDED, SLOW
+from relay.ssh.supervise import Prompt, Supervisor, duration
 
 Up = Callable[[], None]
 
@@ -256,16 +256,98 @@ def test_a_long_absence_is_no_flood(events: Callable[[], list[str]]) -> None:
     server = Server(*[(0, AWAY)] * 100_000)
     run(lambda: supervisor().run(server.attempt), hours=24)
     assert len(server.tried_at) > 2800
-    assert len(events()) < 30
+    assert 24 * 60 - 1 <= len(events()) < 24 * 60 + 30
 
 
 def test_a_connection_that_comes_and_goes_is_no_flood(events: Callable[[], list[str]]) -> None:
     server = Server(*[(1, LegLost("closed"))] * 100_000)
     run(lambda: supervisor().run(server.attempt), hours=24)
     assert len(server.tried_at) > 2700
-    # Each loss that is said has its return.
-    assert 2 < len(events()) < 60
-    assert sum("lost" in line for line in events()) - sum("again, after" in e for e in events()) < 2
+    # Each loss that is said has its return; and once a minute there is a word.
+    said = [line for line in events() if "still trying" not in line]
+    assert 2 < len(said) < 60
+    assert sum("lost" in line for line in said) - sum("again, after" in line for line in said) < 2
+    assert len(events()) < 24 * 60 + 60
+
+
+def said_at(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When there was a line, in seconds of the virtual clock."""
+    times: list[float] = []
+    began = None
+
+    def warning(self: EventLog, *_: object, **__: object) -> None:
+        nonlocal began
+        began = anyio.current_time() if began is None else began
+        times.append(anyio.current_time() - began)
+
+    monkeypatch.setattr(EventLog, "warning", warning)
+    return times
+
+
+@pytest.mark.parametrize("error", [AWAY, NO_KEY, LegLost("no answer")])
+@pytest.mark.parametrize("held", [0, 1])
+def test_no_minute_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, error: RelayError, held: float
+) -> None:
+    """Whatever the waits are, and though the reason is the same."""
+    times = said_at(monkeypatch)
+    run(lambda: supervisor().run(Server(*[(held, error)] * 10_000).attempt), hours=2)
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert max(pauses) <= REMINDED + held
+    assert times[-1] > 7100
+
+
+def test_the_word_says_since_when_why_and_what_is_next(
+    events: Callable[[], list[str]],
+) -> None:
+    run(lambda: supervisor().run(Server((0, NO_KEY), (0, NO_KEY)).attempt))
+    assert events()[1] == (
+        "still trying b:22, for 60 s now: me@b:22: Permission denied (publickey); again in 60 s"
+    )
+
+
+def test_where_there_is_a_connection_nothing_is_said(events: Callable[[], list[str]]) -> None:
+    run(lambda: supervisor().run(Server((3600, AWAY)).attempt))
+    assert len(events()) == 2
+
+
+# -- a prompt
+
+
+@pytest.mark.parametrize("error", [AWAY, NO_KEY, FileError("key", "gone")])
+def test_a_prompt_is_obeyed_at_once_whatever_the_reason(error: RelayError) -> None:
+    prompt = Prompt()
+    server = Server((60, error), *[(0, error)] * 30)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(supervisor(prompt=prompt).run, server.attempt)
+            await anyio.sleep(777.25)
+            tried = len(server.tried_at)
+            prompt()
+            await anyio.sleep(0.01)
+            assert server.tried_at[tried:] == [777.25]
+            # What passes by itself is then tried as often as at first.
+            await anyio.sleep(0.5)
+            assert len(server.tried_at) == tried + (2 if error is AWAY else 1)
+            tasks.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_a_prompt_for_nobody_is_no_promise() -> None:
+    """Given while there is a connection, it does not make the wait after its loss shorter."""
+    prompt = Prompt()
+    server = Server((60, NO_KEY))
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(supervisor(prompt=prompt).run, server.attempt)
+            await anyio.sleep(30)
+            prompt()
+
+    run(main)
+    assert server.tried_at == [0, 60 + SLOW]
 
 
 def test_the_line_for_machines_has_the_reason_and_the_delay(
