@@ -7,6 +7,8 @@ means a mistake in our code; nothing that a user or a peer does leads to one.
 from __future__ import annotations
 
 import signal
+import sys
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
@@ -40,6 +42,10 @@ def run_program(
     it (nohup) does.
     """
     raise_limit()
+    if not sys.warnoptions:
+        # What libraries warn their users' developers of (`cryptography` of Diffie-Hellman with a
+        # relay that has nothing newer) is nothing that ours could do something about.
+        warnings.simplefilter("ignore")
     try:
         anyio.run(
             _until_stopped, main_coroutine, log, on_hangup,

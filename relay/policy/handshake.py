@@ -6,7 +6,14 @@ Both sides of a leg count: a server is met by strangers, a client by a server th
 from __future__ import annotations
 
 from relay.errors import ProtocolViolation
-from relay.policy.limits import KEX_BYTES, KEX_SECONDS, KEXES_AT_ONCE
+from relay.policy.limits import (
+    BYTES_BEFORE_LOGIN,
+    KEX_BYTES,
+    KEX_SECONDS,
+    KEXES_AT_ONCE,
+    MAX_AUTH_TRIES,
+    PACKETS_BEFORE_LOGIN,
+)
 
 
 class BeforeLogin:
@@ -30,6 +37,11 @@ class BeforeLogin:
         """So many bytes more. Raises `ProtocolViolation`."""
         self.bytes += size
         self.announced(0)
+
+    def another_try(self) -> None:
+        """A try to log in was refused that only this server's operator allows: it had a price."""
+        self._max_packets += PACKETS_BEFORE_LOGIN // MAX_AUTH_TRIES
+        self._max_bytes += BYTES_BEFORE_LOGIN // MAX_AUTH_TRIES
 
     def announced(self, size: int) -> None:
         """A packet that is still to come is so long. Raises `ProtocolViolation`."""

@@ -110,12 +110,12 @@ BYTES_BEFORE_OUR_LOGIN: Final = 1 * MIB
 or as up to 1,024 lines before its version (asyncssh's bound); all that is thrown away."""
 
 KEXES_AT_ONCE: Final = 16
-KEX_BYTES: Final = 512 * KIB
+KEX_BYTES: Final = 96 * KIB
 KEX_SECONDS: Final = 1.0
 """Key exchanges that a peer may begin after the login: so many at once, and one more for so many
-bytes in either direction or for so many seconds. An ssh that is told `RekeyLimit 1M` needs one for
-each MiB, one of `RekeyLimit default 1s` one a second, and a person with `~R` fewer. At 1 Gbit/s and
-0.3 ms each that is 7 % of the loop for who does nothing else."""
+bytes in either direction or for so many seconds. OpenSSH 9.2 that is told `RekeyLimit 1M` begins
+one after each 121 KiB of an upload, for minutes (measured); one of `RekeyLimit default 1s` needs
+one a second, and a person with `~R` fewer. Each is a turn of the event loop of its own."""
 
 # -- what B's operator may change: collected in `Limits`
 

@@ -384,6 +384,7 @@ class FastConnection(SSHConnection):
             self.before_login.came(len(data))
             if self._recv_handler == self._recv_version:
                 self.before_login.packet()
+        self._keyed_bytes += len(data)
         self._inpbuf += data
         self._recv_data()
         self._ciphers_changed()

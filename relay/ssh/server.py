@@ -24,6 +24,7 @@ from relay.policy.limits import (
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     LOGIN_GRACE_TIME,
+    MAX_AUTH_TRIES,
     OPENERS_PER_AGENT,
     UNANSWERED_PER_LEG,
     Limits,
@@ -188,6 +189,8 @@ class ServerLeg(Leg, FastServerConnection):
             raise asyncssh.DisconnectError(
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "Too many authentication failures"
             )
+        if self.before_login is not None and self.failed_tries > MAX_AUTH_TRIES:
+            self.before_login.another_try()
         super().send_userauth_failure(partial_success)
 
     # -- who is behind it

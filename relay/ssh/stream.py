@@ -93,13 +93,16 @@ class Stream(asyncio.Transport):
         self._set_reading()
 
     def resume(self, reason: object) -> None:
-        """Take back a reason; goes on with what is in the buffer, then with the socket."""
+        """Take back a reason; goes on with what is in the buffer, then with the socket, which may
+        be at its end: that must not be told before what came before it."""
         if reason not in self._pauses:
             return
         self._pauses.discard(reason)
-        if not self._pauses and not self._closed:
-            if self._buffer is not None:
-                self._loop.call_soon(self._use_buffered)
+        if self._pauses or self._closed:
+            return
+        if self._buffer is not None:
+            self._loop.call_soon(self._use_buffered)
+        else:
             self._set_reading()
 
     def _set_reading(self) -> None:
@@ -141,6 +144,7 @@ class Stream(asyncio.Transport):
     def _use_buffered(self) -> None:
         if self._buffer is not None and not self._pauses and not self._closed:
             self._use()
+        self._set_reading()
 
     def _use(self) -> None:
         buffer = self._buffer

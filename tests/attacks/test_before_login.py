@@ -3,6 +3,10 @@ does that is disconnected, and told of in one line."""
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import asyncssh
 import pytest
 from asyncssh.packet import Boolean, String
 
@@ -22,7 +26,8 @@ from tests.attacks.messages import (
     userauth_request,
 )
 from tests.attacks.peers import stranger, stranger_with_keys
-from tests.programs.chain import Chain
+from tests.programs.chain import Chain, Site, relay_server
+from tests.programs.stock import login
 
 pytestmark = pytest.mark.usefixtures("lines")
 
@@ -135,3 +140,38 @@ async def test_a_login_that_cannot_be_read(
         await peer.settled()
     chain.b.process.wait_for(f"{address} did not log in")
     bystander.goes_on()
+
+
+async def test_who_has_many_keys_is_let_in(site: Site) -> None:
+    """By an operator who allows that many tries."""
+    tries = PACKETS_BEFORE_LOGIN
+    b = relay_server(site, "--max-auth-tries", str(tries + 1))
+    keys = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(tries - 1)]
+    keys.append(asyncssh.read_private_key(site.key("client")))
+    async with login(site, b, "client", client_keys=keys):
+        b.process.wait_for("leg up: .*client")
+
+
+@pytest.mark.parametrize("algorithm", ["rsa-sha2-256", "rsa-sha2-512"])
+async def test_a_host_key_of_rsa(site: Site, algorithm: str) -> None:
+    """Two clients at once that want one algorithm and the other get each its own."""
+    site.key("host", None, "ssh-rsa")
+    public = site.folder / "state" / "ssh_host_ed25519_key.pub"
+    public.write_text(site.public("host").read_text())  # It is what clients are told to know.
+    b = relay_server(site, "--host-key", str(site.folder / "host"))
+    both = {"rsa-sha2-256", "rsa-sha2-512"}
+    for _ in range(5):
+        async with (
+            login(site, b, "client", server_host_key_algs=[algorithm]) as one,
+            login(site, b, "client", server_host_key_algs=[*(both - {algorithm})]) as other,
+        ):
+            await asyncio.gather(_rekey(one), _rekey(other))
+            assert not one.is_closed()
+            assert not other.is_closed()
+
+
+async def _rekey(leg: Any) -> None:
+    """An honest key exchange of a client of asyncssh's."""
+    leg._send_kexinit()
+    leg._kexinit_sent = True
+    await leg._make_global_request(b"keepalive@openssh.com")
