@@ -10,6 +10,9 @@ here, for whom it needs one process for a connection; for anybody else it is two
 
 The seconds are those of both sides on this machine's cores: the agents' share is the same. (Of a
 hundred agents, with `--quick`, the half second is most of it.)
+
+Logins beside a thousand and ten thousand legs are of B's own tables alone (`logins.py`): their
+number must not show.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.chains import HUBS, OPENSSH, Hub, HubBuilder, Site
+from benchmarks import logins
+from benchmarks.chains import HUBS, OPENSSH, RELAY, Hub, HubBuilder, Site
 from benchmarks.context import Context
 from benchmarks.errors import MissingProgramError
 from benchmarks.parts.interleaved import Samples
@@ -50,6 +54,9 @@ def run(context: Context) -> Result:
         for each, sample in samples.items():
             result.add(each, name, sample)
         context.say(f"{name}: {samples[MEMORY]:.0f} KiB an agent, back in {samples[BACK]:.1f} s")
+    if context.settings.takes(RELAY):
+        for crowd in logins.CROWDS:
+            result.add(f"logins beside {crowd:,} legs, per second", RELAY, logins.measure(crowd))
     return result
 
 

@@ -36,9 +36,12 @@ class Legs:
         """How many have logged in."""
         return sum(map(len, self._by_identity.values()))
 
-    def of(self, identity: bytes) -> int:
-        """How many legs this key has. One that is about to go does not count."""
-        return sum(leg.alive for leg in self._by_identity.get(identity, ()))
+    def _too_many(self, identity: bytes) -> bool:
+        """Has this key more legs than it may? One that is about to go does not count, which is only
+        looked at when it matters: a fleet may share a key."""
+        most = self._config.limits.legs_per_key
+        same = self._by_identity[identity]
+        return len(same) > most and sum(leg.alive for leg in same) > most
 
     def configure(self, config: ServerConfig) -> None:
         """Legs are limited so from now on, those that are up as well."""
@@ -82,7 +85,7 @@ class Legs:
             client=leg.get_extra_info("client_version", ""),
             cipher=leg.get_extra_info("send_cipher", ""),
         )
-        if self.of(leg.identity) > self._config.limits.legs_per_key:
+        if self._too_many(leg.identity):
             self._admission.hit("legs-per-key")
             leg.dismiss("too many connections with this key", TOO_MANY_CONNECTIONS)
 

@@ -1,0 +1,79 @@
+"""What a login costs B beside very many legs: B's own tables, in this process and without sockets,
+since ten thousand real connections would show what everything else costs.
+
+Each leg logs in, publishes a service and, in the end, goes; all have one key, which is the worst
+case: then all of them are looked at by whatever looks at those of a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import time
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import asyncssh
+
+from relay.log import EventLog
+from relay.policy.authorized_keys import Entry
+from relay.policy.grants import Grant
+from relay.server.config import ServerConfig
+from relay.server.relay import Relay
+from relay.ssh.admission import Startup
+from relay.ssh.engine import Engine
+from relay.ssh.server import ServerLeg, server_options
+
+CROWDS: Final = (1_000, 10_000)
+NEWCOMERS: Final = 1_000
+ENTRY: Final = Entry(1, "ssh-ed25519", b"", "agent", Grant())
+
+
+class Agent(ServerLeg):
+    """A leg that needs no socket to live."""
+
+    alive = True
+
+
+def measure(crowd: int) -> float:
+    """Agents that come, publish and go, in a second, beside a crowd of others that have."""
+    with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
+        return asyncio.run(_measure(Path(folder), crowd))
+
+
+async def _measure(folder: Path, crowd: int) -> float:
+    config = ServerConfig(state_dir=folder)
+    most = 10 * max(CROWDS)
+    config = replace(
+        config, limits=replace(config.limits, legs_per_key=most, services_per_key=most)
+    )
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    log = EventLog("logins")
+    logging.getLogger("relay").setLevel(logging.ERROR)
+    engine = Engine(asyncio.get_running_loop())
+    relay = Relay(config, [host_key], log, engine)
+    options = server_options([host_key], ())
+    numbers = count()
+
+    async def come() -> Agent:
+        number = next(numbers)
+        leg = Agent(engine, options)
+        leg.introduce(relay, Startup("127.0.0.1", lambda _: leg, print, None), ("127.0.0.1", 1))
+        leg.entry = ENTRY
+        relay.legs.add(leg)
+        leg.logged_in = True
+        relay.leg_up(leg)
+        assert await relay.publish(leg, f"agent{number}", 8000) == 8000
+        return leg
+
+    for _ in range(crowd):
+        await come()
+    start = time.perf_counter()
+    for leg in [await come() for _ in range(NEWCOMERS)]:
+        relay.leg_down(leg, None)
+    seconds = time.perf_counter() - start
+    engine.close()
+    return NEWCOMERS / seconds
