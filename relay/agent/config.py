@@ -8,7 +8,7 @@ from pathlib import Path
 from relay.policy.forward import Forward
 from relay.policy.grants import Permit
 from relay.policy.limits import BUSY_POLL
-from relay.ssh.config import ClientConfig
+from relay.ssh.config import ClientConfig, YesNo
 from relay.wire.window import MOST
 
 
@@ -43,5 +43,7 @@ class EndpointConfig:
     """Where its host key and its `authorized_keys` are."""
     allow: tuple[Permit, ...] = (Permit("localhost", None), Permit("127.0.0.1", None))
     """What its sessions may reach, whatever their keys permit."""
+    strict_modes: YesNo = "yes"
+    """Must nobody else be able to write its `authorized_keys`?"""
     reverse: bool = False
     """Its sessions may ask for forwards the other way, from ports of this machine's loopback."""

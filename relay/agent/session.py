@@ -48,7 +48,9 @@ class SessionEndpoint:
         """Raises `FileError` when the host key cannot be read or made."""
         self.config = config
         self.log = log
-        self.key_file = KeyFile(config.state_dir / "authorized_keys", log)
+        self.key_file = KeyFile(
+            config.state_dir / "authorized_keys", log, strict=config.strict_modes == "yes"
+        )
         self.key_file.keys()  # Its problems are told now, not at the first session.
         self._options = server_options([self._host_key()], (), version=ENDPOINT_VERSION)
         self._legs: set[ServerLeg] = set()

@@ -101,6 +101,12 @@ def _parser() -> CommandLine:
         help="folder of the endpoint's host key and authorized_keys (default %(default)s)",
     )
     group.add_argument(
+        "--strict-modes",
+        choices=("yes", "no"),
+        default="yes",
+        help="use no authorized_keys that others can write, as StrictModes of sshd (default yes)",
+    )
+    group.add_argument(
         "--allow",
         metavar="HOST:PORT",
         action="append",
@@ -190,7 +196,7 @@ def _endpoint(arguments: argparse.Namespace) -> EndpointConfig | None:
         allow = tuple(permit for text in arguments.allow for permit in parse_permitopen(text))
     except LocalError as error:
         raise UsageError(str(error)) from None
-    endpoint = EndpointConfig(name, port, arguments.state_dir)
+    endpoint = EndpointConfig(name, port, arguments.state_dir, strict_modes=arguments.strict_modes)
     endpoint = replace(endpoint, reverse=arguments.allow_reverse)
     return replace(endpoint, allow=allow) if allow else endpoint
 

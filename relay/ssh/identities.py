@@ -21,6 +21,7 @@ import asyncssh
 from relay.errors import FileError
 from relay.log import EventLog
 from relay.ssh.config import ClientConfig
+from relay.ssh.modes import TooOpen, check_private
 
 DEFAULT_IDENTITIES: Final = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 """In ~/.ssh, where no IdentityFile is given: ssh_config(5)."""
@@ -63,6 +64,11 @@ async def load_identities(config: ClientConfig, log: EventLog) -> Identities:
             named.add(public)
         try:
             pairs += _certified(theirs, certificates) if theirs else _load(path, certificates)
+        except TooOpen as error:
+            # As ssh does, say so loudly: its owner shall know even if another key does.
+            if required:
+                raise
+            log.warning("identity not used", "{reason}", reason=str(error))
         except FileError as error:
             # Half a key is named so that the agent's half is used; it just is not there.
             if required and (public is None or agent is None):
@@ -101,6 +107,7 @@ async def _agent_keys(
 def _load(path: Path, certificates: Sequence[asyncssh.SSHCertificate]) -> KeyPairs:
     """The private key in a file, its certificates before it. Raises FileError."""
     try:
+        _check_mode(path)
         # With the certificate that lies beside it, if one does.
         pairs = list(asyncssh.load_keypairs(str(path)))
     except (OSError, ValueError) as error:
@@ -113,6 +120,15 @@ def _load(path: Path, certificates: Sequence[asyncssh.SSHCertificate]) -> KeyPai
             problem = str(error)
         raise FileError(path, problem) from None
     return _certified(pairs[-1:], certificates)[:-1] + pairs
+
+
+def _check_mode(path: Path) -> None:
+    """A public key, by which the agent's half is meant, may be open. Raises TooOpen, OSError."""
+    with open(path, "rb") as file:
+        data = file.read()
+        # In PEM, OpenSSH's form among it, or in DER, whose first byte is a sequence's.
+        if b"PRIVATE KEY" in data or data.startswith(b"0"):
+            check_private(path, os.fstat(file.fileno()))
 
 
 def _certified(

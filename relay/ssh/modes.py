@@ -17,15 +17,19 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
+class TooOpen(FileError):
+    """Others than its owner can reach a private key."""
+
+
 def check_private(path: Path, status: os.stat_result) -> None:
     """Is a private key out of the reach of others? `status` is the opened file's.
 
     As ssh does, look at our own files only. A file of another user that we may read was lent to
     us on purpose (systemd's credentials, a group for certificates), and its mode is not ours to
-    mend. Raises FileError.
+    mend. Raises TooOpen.
     """
     if status.st_uid == system.user_id() and status.st_mode & _OTHERS:
-        raise FileError(
+        raise TooOpen(
             path,
             f"permissions {stat.S_IMODE(status.st_mode):04o} are too open: others than its owner "
             f"can reach the private key, so it is not used; "

@@ -202,3 +202,33 @@ def test_who_may_have_to_wait_for_a_person(home: Path, agent: Path) -> None:
     [pair] = asyncssh.load_keypairs(str(home / "key"))
     pair.algorithm = b"sk-ssh-ed25519@openssh.com"
     assert Identities([pair], None).need_a_person
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_a_key_that_others_can_read_is_refused(home: Path, mode: int) -> None:
+    path = home / "key"
+    make(path)
+    path.chmod(mode)
+    with pytest.raises(FileError, match=rf"permissions {mode:04o} are too open.*chmod 600 {path}"):
+        load(replace(CONFIG, identity_files=(path,)))
+    path.chmod(0o400)
+    assert len(load(replace(CONFIG, identity_files=(path,)))) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_a_default_key_that_others_can_read_is_passed_over_aloud(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = make(home / ".ssh" / "id_ecdsa")
+    make(home / ".ssh" / "id_ed25519")
+    (home / ".ssh" / "id_ed25519").chmod(0o644)
+    assert load(CONFIG) == [(good.public_data, False)]
+    assert "permissions 0644 are too open" in caplog.text
+
+
+def test_a_public_key_may_be_open(home: Path) -> None:
+    make(home / "key")
+    with pytest.raises(FileError) as caught:
+        load(replace(CONFIG, identity_files=(home / "key.pub",)))
+    assert "too open" not in str(caught.value)
