@@ -26,7 +26,7 @@ from tests.programs.traffic import MIB, closing, dial, exchange, free_port, is_r
 
 BACK = r"connected to \S+ again, after"
 LOST = r"lost \S+: .*; trying again in"
-SLOWLY = r"; trying again in \d min"
+SLOWLY = r"; trying again in (?:[6-9]\d s|1[01]\d s|2 min)"
 
 TRANSFER = MIB
 
