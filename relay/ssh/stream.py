@@ -72,6 +72,8 @@ class Stream(asyncio.Transport):
         self._reading = False
         self._writing = False
         self._closed = False
+        # The peer has reset the connection; what came before that may still have to be read.
+        self._broken = False
 
     def give_up_after(self, seconds: float) -> None:
         """Break the connection when what was sent is not acknowledged for so long; 0: when the
@@ -83,6 +85,7 @@ class Stream(asyncio.Transport):
 
     def start(self) -> None:
         """Begin to read."""
+        self._engine.watch.add(self._sock, self._reset)
         self._set_reading()
 
     # -- in
@@ -109,9 +112,18 @@ class Stream(asyncio.Transport):
         wanted = not self._pauses and not self._closed
         if wanted and not self._reading:
             self._loop.add_reader(self._sock, self._readable)
+            if self._broken:
+                self._loop.call_soon(self._reset)
         elif not wanted and self._reading:
             self._loop.remove_reader(self._sock)
         self._reading = wanted
+
+    def _reset(self) -> None:
+        """The socket is broken. libuv tells its reader so once, as it tells of data, and is silent
+        from then on: read all that there is, and then why."""
+        self._broken = True
+        if self._reading and self._read() > 0:
+            self._loop.call_soon(self._reset)
 
     def _readable(self) -> None:
         poll = self._engine.poll
@@ -209,6 +221,7 @@ class Stream(asyncio.Transport):
         self._set_reading()
         if self._writing:
             self._loop.remove_writer(self._sock)
+        self._engine.watch.remove(self._sock)
         self._sock.close()
 
     def close(self) -> None:

@@ -1,15 +1,17 @@
-"""The socket of a leg: when the kernel gives the peer up."""
+"""The socket of a leg: when the kernel gives the peer up, and when the peer is gone."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
 from relay.ssh.engine import Engine
 from relay.ssh.stream import Stream
+from relay.ssh.system import new_event_loop
 
 TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
@@ -50,3 +52,42 @@ def test_what_is_no_tcp_has_no_such_thing() -> None:
             Stream(Engine(asyncio.get_running_loop()), ours, Reader()).give_up_after(60)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("new_loop", [new_event_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_reset_behind_the_last_bytes_is_noticed(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], paused: bool
+) -> None:
+    """Both are there before they are looked for, as when a server turns somebody away."""
+    heard = bytearray()
+
+    async def main() -> None:
+        lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+        class Listening(Reader):
+            def received(self, view: memoryview, start: int, end: int) -> int:
+                heard.extend(view[start:end])
+                return end
+
+            def stream_lost(self, error: Exception | None) -> None:
+                if not lost.done():
+                    lost.set_result(error)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+        ours.sendall(b"which nobody reads")
+        theirs.sendall(b"no")
+        theirs.close()
+        stream = Stream(Engine(asyncio.get_running_loop()), ours, Listening())
+        stream.start()
+        if paused:
+            stream.pause("a while")
+            asyncio.get_running_loop().call_later(0.05, stream.resume, "a while")
+        assert isinstance(await lost, ConnectionResetError)
+        stream.abort()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+    assert heard == b"no"
