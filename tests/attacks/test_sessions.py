@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import asyncssh
 import pytest
+from asyncssh.packet import String, UInt32
 
 from relay.policy.limits import (
     LEGS_PER_KEY,
@@ -18,9 +19,12 @@ from tests.attacks.bystander import Bystander
 from tests.attacks.messages import (
     OPEN_CONFIRMATION,
     OPEN_FAILURE,
+    PROHIBITED,
     REQUEST_FAILURE,
     REQUEST_SUCCESS,
     RESOURCE_SHORTAGE,
+    UNKNOWN_CHANNEL_TYPE,
+    channel_open,
     open_direct,
     publish,
 )
@@ -107,4 +111,28 @@ async def test_the_ports_of_one_key(chain: Chain, bystander: Bystander) -> None:
         await peer.send(publish("localhost", 0))
         await peer.expect(REQUEST_FAILURE)
     chain.c.wait_for("limit hit: services-per-key$")
+    bystander.goes_on()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "session",  # With it begin a command, a shell and a subsystem.
+        "direct-streamlocal@openssh.com",
+        "auth-agent@openssh.com",
+        "x11",
+        "tun@openssh.com",
+    ],
+)
+async def test_there_is_no_shell_no_command_and_no_file(
+    chain: Chain, bystander: Bystander, kind: str
+) -> None:
+    async with hostile_session(chain) as peer:
+        await peer.send(channel_open(kind, String("/run/some.sock") + String("") + UInt32(0)))
+        answer = await peer.expect(OPEN_FAILURE)
+        assert answer.code in (PROHIBITED, UNKNOWN_CHANNEL_TYPE)
+        await peer.send(open_direct("192.0.2.1", 1, sender=1))
+        assert (await peer.expect(OPEN_FAILURE, recipient=1)).code == PROHIBITED
+    if kind == "session":
+        chain.c.wait_for(r"\(client\).* asked for .*: refused")
     bystander.goes_on()

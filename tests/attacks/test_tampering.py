@@ -27,10 +27,17 @@ from relay.wire.gcm import GcmCipher
 from relay.wire.messages import tcpip_fields
 from relay.wire.packet import DATA_OFFSET, PAYLOAD_OFFSET, frame_data
 from relay.wire.splice import Side
-from tests.programs.chain import Server, Site
+from tests.programs.chain import Server, Site, relay_server
 from tests.programs.process import GUARD
-from tests.programs.sessions import agent_itself, configure, relay_connect
-from tests.programs.traffic import MIB, closing, content, dial, exchange
+from tests.programs.sessions import (
+    admit,
+    agent_itself,
+    configure,
+    endpoint,
+    relay_connect,
+    ssh,
+)
+from tests.programs.traffic import MIB, closing, content, dial, exchange, free_port
 
 Tamper = Callable[[bytes], list[bytes]]
 """What B makes of the data of one packet: the packets that go on in its place."""
@@ -254,3 +261,29 @@ def test_the_recording_sees_what_is_not_end_to_end(site: Site, hostile: HostileR
         client.sendall(MARK)
         assert far.recv(len(MARK), socket.MSG_WAITALL) == MARK
     assert MARK in b"".join(hostile.seen)
+
+
+# -- and one that answers in the place of C
+
+
+@pytest.mark.parametrize("opener", ["relay-connect", "ssh"])
+def test_another_in_the_place_of_gpu1_is_caught(site: Site, opener: str) -> None:
+    b = relay_server(site)
+    agent, _ = agent_itself(site, b)
+    agent.stop()
+    # B's owner has a key of B's, but not gpu1's; and lets everyone in, to hear more.
+    admit(site, "client", state="impostor")
+    impostor = endpoint(site, b, state="impostor")
+    config = configure(site, b)
+    if opener == "ssh":
+        a = ssh(site, config, "-L", f"{free_port()}:127.0.0.1:1")
+        a.wait_for("Host key verification failed")
+        assert a.end() == 255
+    else:
+        a = site.ours("relay-connect", "-F", config, "-J", "b", "-L", "0:127.0.0.1:1", "gpu1")
+        a.wait_for("gpu1.*(changed|verif|known_hosts)")
+        assert a.end() == 1
+        assert not a.said("ready|end to end")
+    impostor.wait_for("end to end session over: nobody")
+    # A has not even named a key, let alone opened a stream.
+    assert not impostor.said("session: SHA256|key .* refused|stream")

@@ -39,7 +39,6 @@ from tests.programs.traffic import (
     dial,
     exchange,
     flood,
-    free_port,
     is_reset,
     receive,
     reset,
@@ -318,29 +317,6 @@ def test_a_relay_behind_a_jump_host_is_no_end(site: Site) -> None:
     exchange(dial(port), service.accept(), MIB)
 
 
-@pytest.mark.parametrize("opener", ["relay-connect", "ssh"])
-def test_another_in_the_place_of_gpu1_is_caught(site: Site, opener: str) -> None:
-    b = relay_server(site)
-    agent, _ = agent_itself(site, b)
-    agent.stop()
-    # B's owner has a key of B's, but not gpu1's; and lets everyone in, to hear more.
-    admit(site, "client", state="impostor")
-    impostor = endpoint(site, b, state="impostor")
-    config = configure(site, b)
-    if opener == "ssh":
-        a = ssh(site, config, "-L", f"{free_port()}:127.0.0.1:1")
-        a.wait_for("Host key verification failed")
-        assert a.end() == 255
-    else:
-        a = site.ours("relay-connect", "-F", config, "-J", "b", "-L", "0:127.0.0.1:1", "gpu1")
-        a.wait_for("gpu1.*(changed|verif|known_hosts)")
-        assert a.end() == 1
-        assert not a.said("ready|end to end")
-    impostor.wait_for("end to end session over: nobody")
-    # A has not even named a key, let alone opened a stream.
-    assert not impostor.said("session: SHA256|key .* refused|stream")
-
-
 # -- who may do what, says C's owner
 
 
@@ -413,28 +389,6 @@ def test_what_a_key_may_open(
         (FAILED, "Connection refused") if permitted
         else (PROHIBITED, "127.0.0.1:1: this key may not open it")
     )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "wish",
-    [
-        pytest.param(lambda leg: leg.run("id"), id="command"),
-        pytest.param(lambda leg: leg.create_process(), id="shell"),
-        pytest.param(lambda leg: leg.start_sftp_client(), id="subsystem"),
-        pytest.param(lambda leg: leg.open_unix_connection("/run/some.sock"), id="streamlocal"),
-    ],
-)
-def test_there_is_no_shell_no_command_and_no_file(
-    shared_site: Site, server: Server, shared_endpoint: Process,
-    wish: Callable[[SSHClientConnection], Awaitable[Any]],
-) -> None:  # fmt: skip
-    async def refused(leg: SSHClientConnection) -> int:
-        with pytest.raises(asyncssh.ChannelOpenError) as caught:
-            await wish(leg)
-        return caught.value.code
-
-    assert ask(shared_site, server, refused) == PROHIBITED
-    shared_endpoint.wait_for(r"\(client\).* asked for .*: refused")
 
 
 @pytest.mark.parametrize("bind", ["localhost", "0.0.0.0", "gpu1"])
