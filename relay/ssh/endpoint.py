@@ -153,8 +153,15 @@ class Endpoint(ChannelHandler):
         self._watch.add(sock, self._reset)
 
     def _reset(self) -> None:
-        """The socket has an error. Who reads it will find it; else it is asked for here."""
-        if self._sock is not None and not self._reading:
+        """The socket has an error. While it is read, that is found behind what there is still to
+        read, but not by libuv, which tells of an error once and polls no more; else it is asked
+        for here."""
+        if self._reading:
+            before = self.sent_bytes
+            self._readable()
+            if self.sent_bytes > before:
+                self._loop.call_soon(self._reset)
+        elif self._sock is not None:
             code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._local_lost(OSError(code, os.strerror(code)))
 
