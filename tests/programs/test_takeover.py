@@ -109,3 +109,19 @@ def test_once_ends_with_the_service(site: Site) -> None:
     relay_agent(site, b, "x:1", 1)
     assert older.end() == 1
     assert older.said(f"relay-agent: x:1: {TAKEN}")
+
+
+def test_who_waits_is_told_when_authorized_keys_permits_it(site: Site) -> None:
+    site.key("agent", 'permitlisten="y:1"')
+    b = relay_server(site)
+    service = site.service()
+    agent = site.ours(
+        "relay-agent", *site.leg(b, "agent"), "-R", f"x:1:localhost:{service.port}",
+        f"{site.user}@127.0.0.1",
+    )  # fmt: skip
+    # By its own clock it asks ever more rarely.
+    b.process.wait_for("x:1 refused to .*its key may not publish it", count=4)
+    site.authorized_keys.write_text(site.public("agent").read_text())
+    b.process.signal(signal.SIGHUP)
+    agent.wait_for("x:1 -> .* published")
+    assert not agent.said("lost")
