@@ -60,7 +60,10 @@ SAID: Final[list[Message]] = [
     lambda channel, size: messages.newkeys(),
     lambda channel, size: messages.anything(size & 0xFF, UInt32(channel) + UInt32(size)),
     lambda channel, size: messages.anything(90 + size % 11, UInt32(channel)),
+    lambda channel, size: messages.open_direct("gpu1", 8000, channel),
+    lambda channel, size: messages.confirmation(size & 3, channel),
 ]
+"""`gpu1:8000` is what the bystander uses: its streams have the first numbers at that agent."""
 
 
 async def begin_key_exchange(peer: Peer, size: int) -> None:

@@ -70,13 +70,14 @@ class World:
         self._sock.setblocking(False)
         self._acceptor = Acceptor(self._sock, self.relay.accept)
         self._agent, self._consumer = await self.login("c"), await self.login("c")
-        await self._agent.send(messages.publish("honest", 1))
+        await self._agent.send(messages.publish("gpu1", 8000))
         await self._agent.expect(messages.REQUEST_SUCCESS)
-        await self._consumer.send(messages.open_direct("honest", 1, 7))
+        await self._consumer.send(messages.open_direct("gpu1", 8000, 7))
         self._at_agent = (await self._agent.expect(messages.OPEN)).sender
         await self._agent.send(messages.confirmation(self._at_agent, 9))
         answer = await self._consumer.expect(messages.OPEN_CONFIRMATION)
         self._at_consumer = answer.sender
+        self._agent.forget()
 
     async def login(self, key: str) -> Peer:
         port = self._sock.getsockname()[1]
@@ -89,7 +90,10 @@ class World:
         )
 
     async def round_trip(self) -> None:
-        """Of the honest."""
+        """Of the honest, whose agent lets nobody else in."""
+        for asked in self._agent.received:
+            if asked.number == messages.OPEN:
+                await self._agent.send(messages.failure(asked.sender))
         await self._pass_on(self._consumer, self._at_consumer, self._agent)
         await self._pass_on(self._agent, self._at_agent, self._consumer)
 
@@ -112,7 +116,9 @@ class World:
             if len(self.relay.legs) == 2:
                 break
             await asyncio.sleep(0)
-        await self.round_trip()
+        for _ in range(2):  # What came with the first is answered by the second.
+            await self.round_trip()
+        await self._agent.settled()
         assert not self.faults.seen, self.faults.seen.pop()
         assert len(self.relay.legs) == 2, "a leg stays"
         assert self.relay.services.published == self.relay.services.streams == 1
