@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks import machine, table
-from benchmarks.chains import CHAINS, END_TO_END
+from benchmarks.chains import AGAINST, CHAINS, END_TO_END
 from benchmarks.context import Context, Settings
 from benchmarks.errors import BenchmarkError
 from benchmarks.parts import CHAINS_OF_THEIR_OWN, PARTS
@@ -43,16 +43,22 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--size", type=_positive, metavar="MIB", help=size)
     quick = "fewer rounds, less of everything and only the chains that count: to see the direction"
     parser.add_argument("--quick", action="store_true", help=quick)
-    names = list({**CHAINS.chains, **END_TO_END.chains})
+    names = [*{**CHAINS.chains, **END_TO_END.chains}, AGAINST]
     chains = "only this chain (repeatable): " + ", ".join(names)
     parser.add_argument("--chain", action="append", choices=names, metavar="NAME", help=chains)
     within = "sessions from A to C, of which B sees only ciphertext, against `ssh -J`"
     parser.add_argument("--end-to-end", action="store_true", help=within)
+    other = "another checkout: its relay is measured beside ours, with the same libraries"
+    parser.add_argument("--against", type=Path, metavar="DIR", help=other)
     where = "where the results go; default benchmarks/results/PART-DATE.json"
     parser.add_argument("--json", type=Path, metavar="FILE", help=where)
     options = parser.parse_args(arguments)
     if options.end_to_end and options.part in CHAINS_OF_THEIR_OWN:
         parser.error(f"{options.part} is not measured end to end")
+    if options.against and not (options.against / "relay" / "cli").is_dir():
+        parser.error(f"{options.against} is no checkout of the relay")
+    if options.against and options.end_to_end:
+        parser.error("--against is for the chains that are not end to end")
 
     settings = Settings(
         rounds=options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS),
@@ -60,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
         quick=options.quick,
         only=tuple(options.chain or ()),
         end_to_end=options.end_to_end,
+        against=options.against,
     )
     context, bystanders, now = Context(settings), machine.Bystanders(), datetime.now().astimezone()
     left_out = CHAINS_OF_THEIR_OWN if settings.end_to_end else ()

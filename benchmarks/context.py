@@ -26,11 +26,14 @@ class Settings:
     """Names of the chains to measure; empty: all."""
     end_to_end: bool = False
     """Measure the chains with sessions end to end instead."""
+    against: Path | None = None
+    """Another checkout, whose relay is measured beside ours."""
 
     @property
     def lineup(self) -> Lineup:
         """The chains for a part that does not need chains of its own."""
-        return END_TO_END if self.end_to_end else CHAINS
+        lineup = END_TO_END if self.end_to_end else CHAINS
+        return lineup if self.against is None else lineup.against(self.against)
 
     def takes(self, name: str) -> bool:
         """Is this chain to be measured?"""

@@ -103,9 +103,11 @@ class Process:
             return []
 
 
-def python(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module with this very interpreter."""
-    return [sys.executable, "-m", module, *arguments]
+def python(module: str, *arguments: str, checkout: Path | None = None) -> list[str]:
+    """The command that runs a module with this very interpreter, of another checkout if one is
+    named."""
+    command = [sys.executable, "-m", module, *arguments]
+    return command if checkout is None else ["env", f"PYTHONPATH={checkout}", *command]
 
 
 def cpu_seconds(pid: int) -> float:

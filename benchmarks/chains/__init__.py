@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.chains import openssh, plain, relay, stock_asyncssh
 from benchmarks.chains.chain import Builder, Chain, Hub, HubBuilder, Site
 
 __all__ = [
+    "AGAINST",
     "CHAINS",
     "END_TO_END",
     "HUBS",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 RELAY = "relay"
+AGAINST = "relay --against"
 OPENSSH = "openssh aes128-gcm"
 OPENSSH_SESSION = "openssh without -N"
 OPENSSH_DEFAULT = "openssh default cipher"
@@ -45,6 +48,11 @@ class Lineup:
     """The one that the benchmark is about."""
     baselines: tuple[str, ...]
     """Those that all are compared with, the most important first."""
+
+    def against(self, checkout: Path) -> Lineup:
+        """With the relay of another checkout as one more peer."""
+        chains = {AGAINST: relay.of(checkout), **self.chains}
+        return Lineup(chains, self.subject, (*self.baselines, AGAINST))
 
 
 CHAINS = Lineup(

@@ -30,18 +30,23 @@ def with_flags(*flags: str) -> Builder:
     return partial(_build, flags=flags)
 
 
-def _build(site: Site, flags: tuple[str, ...]) -> Chain:
+def of(checkout: Path) -> Builder:
+    """Build the chain with the programs of another checkout, and this one's libraries."""
+    return partial(_build, flags=(), checkout=checkout.resolve())
+
+
+def _build(site: Site, flags: tuple[str, ...], checkout: Path | None = None) -> Chain:
     agent_key, client_key = _keys(site)
-    b, b_port, known = _server(site, agent_key, client_key, flags=flags)
+    b, b_port, known = _server(site, agent_key, client_key, flags=flags, checkout=checkout)
     login = ["-F", "none", "-p", str(b_port), "-o", f"UserKnownHostsFile={known}"]
     login += ["bench@127.0.0.1"]
 
     publish = ["-i", str(agent_key), "-R", f"{_SERVICE}:127.0.0.1:{site.service_port}"]
-    c = site.spawn("c", python("relay.cli.agent", *publish, *login))
+    c = site.spawn("c", python("relay.cli.agent", *publish, *login, checkout=checkout))
     c.wait_for(rf"{_SERVICE} -> .* published$")
 
     forward = ["-i", str(client_key), "-L", f"127.0.0.1:0:{_SERVICE}"]
-    a = site.spawn("a", python("relay.cli.connect", *forward, *login))
+    a = site.spawn("a", python("relay.cli.connect", *forward, *login, checkout=checkout))
     a_port = int(a.wait_for(rf"127\.0\.0\.1:(\d+) -> {_SERVICE} ready$")[1])
     return Chain(port=a_port, a=a, b=b, c=c, versions=_versions())
 
@@ -89,10 +94,12 @@ def _keys(site: Site) -> tuple[Path, Path]:
     return keys.make_key(site.folder / "agent_key"), keys.make_key(site.folder / "client_key")
 
 
-def _server(site: Site, *admitted: Path, flags: Sequence[str] = ()) -> tuple[Process, int, Path]:
+def _server(
+    site: Site, *admitted: Path, flags: Sequence[str] = (), checkout: Path | None = None
+) -> tuple[Process, int, Path]:
     """B, the port by which it is reached, and a known_hosts that names it."""
     state = _state(site, *admitted)
-    b, port = _start(site, state, 0, flags)
+    b, port = _start(site, state, 0, flags, checkout)
     port = site.leg_to(port)
     known = keys.know_host(site.folder / "known_hosts", port, state / "ssh_host_ed25519_key")
     return b, port, known
@@ -106,10 +113,12 @@ def _state(site: Site, *admitted: Path) -> Path:
     return state
 
 
-def _start(site: Site, state: Path, port: int, flags: Sequence[str]) -> tuple[Process, int]:
+def _start(
+    site: Site, state: Path, port: int, flags: Sequence[str], checkout: Path | None = None
+) -> tuple[Process, int]:
     """B, and the port on which it listens: this one, or one that it picked."""
     listen = ["--listen", f"127.0.0.1:{port}", "--state-dir", str(state)]
-    b = site.spawn("b", python("relay.cli.server", *listen, *flags))
+    b = site.spawn("b", python("relay.cli.server", *listen, *flags, checkout=checkout))
     return b, int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
 
 

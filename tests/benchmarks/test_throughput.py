@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
+import relay
 from benchmarks import load, service
 from benchmarks.__main__ import main
-from benchmarks.chains import CHAINS, PLAIN
+from benchmarks.chains import AGAINST, CHAINS, PLAIN
 from benchmarks.context import Context, Settings, Standing
 from benchmarks.errors import BrokenError
 from benchmarks.parts import throughput
+from benchmarks.processes import python
 
 
 def test_every_measure_gets_a_sample_a_round() -> None:
@@ -28,6 +33,25 @@ def test_every_measure_gets_a_sample_a_round() -> None:
     assert all(row.chain == PLAIN and len(row.samples) == 2 for row in result.series)
     assert all(row.lowest > 0 for row in result.series)
     assert not context.failed
+
+
+def test_another_checkout_is_one_more_peer(tmp_path: Path) -> None:
+    """Its programs run, and not ours: here they are ours, with another version."""
+    package = shutil.copytree(Path(relay.__file__).parent, tmp_path / "relay")
+    (package / "__init__.py").write_text('__version__ = "0.0.0-other"\n')
+    asked = python("relay.cli.server", "--version", checkout=tmp_path)
+    ran = subprocess.run(asked, capture_output=True, text=True, check=True, cwd="/")
+    assert "0.0.0-other" in ran.stdout
+    context = Context(Settings(rounds=1, size_mib=1, only=(AGAINST,), against=tmp_path))
+    result = throughput.run(context)
+    assert {row.chain for row in result.series} == {AGAINST}
+    assert AGAINST in result.baselines
+
+
+def test_what_is_no_checkout_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["throughput", "--against", str(tmp_path)])
+    assert "is no checkout of the relay" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("transfer", [load.download, load.upload])
