@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from tests.attacks.bystander import Bystander
 from tests.attacks.peers import hostile_consumer
-from tests.attacks.two_legs import STEP, play
+from tests.attacks.two_legs import AT_ONCE, STEP, play
 from tests.programs.chain import Chain
 
 byte, size = st.integers(0, 0xFF), st.integers(0, 0xFFFF)
-scripts = st.lists(st.builds(STEP.pack, byte, st.integers(0, 3), size), max_size=25).map(b"".join)
+channel = st.builds(int.__or__, st.integers(0, 3), st.sampled_from([0, AT_ONCE]))
+scripts = st.lists(st.builds(STEP.pack, byte, channel, size), max_size=25).map(b"".join)
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 channels to one another and say anything at all.
 
 Each four bytes are a step: who does what, on which channel, and a size. A step waits until B has
-taken it, unless its leg is not read at present; so the same bytes are the same attack.
+taken it, so that the same bytes are the same attack; unless its leg is not read at present, or the
+next step is to come right behind it (`AT_ONCE`), before anybody else can answer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ STEP: Final = Struct(">BBH")
 
 FIRST_STREAMS: Final = 2
 """Streams from the consumer to the agent that there are at first."""
+
+AT_ONCE: Final = 0x80
+"""In the byte of the channel."""
 
 MOST: Final = 64 * 1024
 """Bytes of data in one step."""
@@ -130,6 +134,8 @@ async def play(
             await peer.send(SAID[what](channel & 7, size))
         else:
             await DONE[what - len(SAID)](peer, size)
+        if channel & AT_ONCE:
+            continue
         if peer.reads:
             await peer.settled()
         await meanwhile()
