@@ -47,7 +47,7 @@ async def test_a_leg_that_vanishes_while_its_listener_is_made(
 ) -> None:
     port = free_port()
     for number in range(30):
-        async with hostile_consumer(chain) as peer:
+        async with hostile_consumer(chain, f"from-{bind}") as peer:  # Lines are damped by key.
             await peer.send(publish(bind, port))
             if number % 2:
                 await peer.send(disconnect())
