@@ -33,13 +33,24 @@ STALL_BYTES: Final = 64 * KIB
 WAITING_PER_PROCESS: Final = 256 * MIB
 """The same for all legs together: what a small machine can spare."""
 
-OUTPUT_PER_LEG: Final = 1 * MIB
+ANSWERS_PER_LEG: Final = 512 * KIB
 """Sealed bytes that a leg's socket has not taken, before that leg itself is read no further: it
-asks faster than it listens."""
+asks faster than it listens. Well below `OUTPUT_PER_LEG`: with what it asks for alone, a peer must
+not get there, where others begin to wait for it."""
 
-DEFERRED_PER_LEG: Final = 4096
+OUTPUT_PER_LEG: Final = 2 * MIB
+"""The same before the legs that cause them are read no further. Opens, ends and windows of four
+thousand streams are less."""
+
+ANSWERS_DEFERRED: Final = 8192
+"""Answers to a leg's own requests that may wait for its key exchange, before it is closed: an
+honest peer asks for nothing between its KEXINIT and its NEWKEYS (RFC 4253 §7.1), and before it has
+heard of ours it cannot have asked for more than all its streams, twice."""
+
+DEFERRED_PER_LEG: Final = 32768
 """Messages that may wait for a leg's key exchange before the legs that cause them are read no
-further. A leg with a thousand busy streams has a few thousand window adjustments to send."""
+further. Four of each of four thousand streams and `ANSWERS_DEFERRED` are less: one that begins a
+key exchange and does not end it stops nobody by that."""
 
 FLUSH_SIZE: Final = 100 * KIB
 """Sealed bytes that are gathered before they are sent. A packet of our own endpoints, 120 KiB, so

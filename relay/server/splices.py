@@ -59,7 +59,8 @@ class SpliceEnd(ChannelHandler):
         self._stream.run(self._stream.splice.close(self.side))
 
     def request(self, want_reply: bool) -> None:
-        self._stream.run(self._stream.splice.request(self.side, want_reply))
+        # The answer goes back: the other side has not caused it, and is not to wait for it.
+        self._stream.run(self._stream.splice.request(self.side, want_reply), answers=True)
 
     def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
         self._stream.open(sender, window, packet)
@@ -139,14 +140,15 @@ class SplicedStream:
             self.patience.answered()
         self.run(self.splice.lost(side))
 
-    def run(self, commands: list[Send | Cut | Retire]) -> None:
-        """Do what the splice says, in its order."""
+    def run(self, commands: list[Send | Cut | Retire], *, answers: bool = False) -> None:
+        """Do what the splice says, in its order. `answers`: it goes to whom it comes from."""
         for command in commands:
             side = command.side
             leg, channel = self.ends[side].leg, self.splice.channels[side]
             if isinstance(command, Send):
                 leg.send_on_channel(channel, command.payload)
-                leg.throttle(self.ends[1 - side].leg)
+                if not answers:
+                    leg.throttle(self.ends[1 - side].leg)
             elif isinstance(command, Cut):
                 if leg.cut(channel) and command.last:
                     leg.send_payload(command.last)

@@ -40,6 +40,7 @@ from relay.errors import ProtocolViolation, Replaced
 from relay.log import INTERNAL
 from relay.policy.handshake import BeforeLogin, KeyExchanges
 from relay.policy.limits import (
+    ANSWERS_DEFERRED,
     BYTES_BEFORE_LOGIN,
     BYTES_BEFORE_OUR_LOGIN,
     FED_AT_ONCE,
@@ -265,6 +266,8 @@ class FastConnection(SSHConnection):
         self._keyed_packets = 0
         # What `_keyed_bytes` was when we last sent a KEXINIT.
         self._kexinit_at = 0
+        # Messages that wait for the end of a key exchange and answer what the peer has asked.
+        self._answers_deferred = 0
         # The loop's time at which the peer was last heard.
         self._heard = 0.0
         self._kexinit_timer: asyncio.TimerHandle | None = None
@@ -379,7 +382,7 @@ class FastConnection(SSHConnection):
     def feed(self, data: bytes) -> int:
         """Hand asyncssh bytes to parse and, if need be, decrypt; returns the packets in them, a
         line or a part of one being one too. Raises `ProtocolViolation`."""
-        before = self._recv_seq
+        before, deferred = self._recv_seq, self.deferred
         if self.before_login is not None:
             self.before_login.came(len(data))
             if self._recv_handler == self._recv_version:
@@ -388,6 +391,10 @@ class FastConnection(SSHConnection):
         self._inpbuf += data
         self._recv_data()
         self._ciphers_changed()
+        if self.deferred > deferred:
+            self._answers_deferred += self.deferred - deferred
+            if self._answers_deferred > ANSWERS_DEFERRED:
+                raise ProtocolViolation("too many requests during a key exchange")
         return max(1, self._recv_seq - before)  # It may have begun anew (strict key exchange).
 
     def feed_opened(self, packet: bytes, opened: bytes) -> None:
@@ -530,6 +537,8 @@ class FastConnection(SSHConnection):
         encryption = self._send_encryption
         self.sealer = encryption.cipher if isinstance(encryption, GcmEncryption) else None
         super()._send_deferred_packets()
+        if not self.deferred:
+            self._answers_deferred = 0
         if self._auth_complete:
             self.before_login = None
         if self.can_send:

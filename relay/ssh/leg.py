@@ -21,6 +21,7 @@ import asyncssh
 
 from relay.errors import LegLost, ProtocolViolation
 from relay.policy.limits import (
+    ANSWERS_PER_LEG,
     DEFERRED_PER_LEG,
     FED_PACKET,
     FLUSH_PACKETS,
@@ -382,7 +383,7 @@ class Leg(FastConnection):
         self._output.append(data)
         if not self._blocked:
             self._mark()
-        elif self._output.size > OUTPUT_PER_LEG and self.stream is not None:
+        elif self._output.size > ANSWERS_PER_LEG and self.stream is not None:
             self.stream.pause(self)
 
     def _written(self) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import repeat
 
 import pytest
 
 from relay.log import EventLog
-from relay.policy.limits import UNANSWERED_PER_LEG
+from relay.policy.limits import ANSWERS_DEFERRED, ANSWERS_PER_LEG, UNANSWERED_PER_LEG
 from relay.policy.services import Service
 from relay.server.splices import SplicedStream
 from relay.ssh import server
 from relay.ssh.listener import Listener
 from relay.wire import messages
+from relay.wire.encoding import string
 from relay.wire.gcm import GcmCipher
+from relay.wire.numbers import MSG_CHANNEL_REQUEST
 from relay.wire.splice import NO_ANSWER
 from tests.ssh.test_leg import C_NUMBER, IV, KEY, Bench
 
@@ -120,3 +123,56 @@ async def test_who_came_by_an_open_port_is_let_go() -> None:
     assert number not in bench.c.handlers
     writer.close()
     listener.close()
+
+
+def request_of(bench: Bench) -> bytes:
+    """A's CHANNEL_REQUEST, which wants an answer."""
+    label = bench.splice.splice.channels[0].local_id.to_bytes(4, "big")
+    return bytes([MSG_CHANNEL_REQUEST]) + label + string(b"shell") + b"\1"
+
+
+def flood(bench: Bench, payload: bytes, count: int) -> None:
+    """A sends the same again and again."""
+    bench.a.before_login = None
+    for _ in range(count):
+        if not bench.a.alive or bench.stream(bench.a).paused:
+            return
+        bench.receive(bench.seal(payload), repeat(1 << 16))
+
+
+@pytest.mark.anyio
+async def test_only_who_asks_waits_for_its_unread_answers() -> None:
+    bench = Bench()
+    bench.stream(bench.a).room = 0
+    flood(bench, request_of(bench), ANSWERS_PER_LEG)
+    assert bench.a.alive
+    assert bench.stream(bench.a).paused
+    # What the agent sends it now does not stop the agent either: its other streams go on.
+    bench.splice.ends[1].eof()
+    assert not bench.stream(bench.c).paused
+    bench.stream(bench.a).room = None
+    bench.a.flush()
+    bench.engine.flush()
+    assert not bench.stream(bench.a).paused
+
+
+@pytest.mark.anyio
+async def test_answers_that_wait_for_keys_are_bounded() -> None:
+    bench = Bench()
+    bench.a._kex_complete = False
+    flood(bench, request_of(bench), 2 * ANSWERS_DEFERRED)
+    assert not bench.a.alive
+    assert not bench.stream(bench.c).paused
+
+
+@pytest.mark.anyio
+async def test_answers_are_counted_anew_with_each_key_exchange() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.a._kex_complete = False
+        flood(bench, request_of(bench), ANSWERS_DEFERRED - 1)
+        assert bench.a.deferred == ANSWERS_DEFERRED - 1
+        bench.a._kex_complete = True
+        bench.a._send_deferred_packets()
+        assert bench.a.alive
+        assert not bench.a.deferred
