@@ -19,9 +19,10 @@ RELEASE_BELOW: Final = 256 * KIB
 """Bytes that wait for a leg above which nobody is told of more window to it: they leave first."""
 
 WAITING_PER_LEG: Final = 64 * MIB
-"""Bytes that may wait for one leg before the legs that feed it are read no further, which stops
-everybody on those. Windows are held back long before (`RELEASE_BELOW`), so this much can
-only have been under way when a leg stopped reading."""
+"""Bytes that may wait for one leg; the streams of what comes for it beyond that are broken. Windows
+are held back long before (`RELEASE_BELOW`), so that this much can only be what was under way to
+some hundred streams when a leg stopped reading. To read no further from the legs that feed it would
+stop everybody on those: one consumer that reads little would stop all the others of an agent."""
 
 STALL_TIMEOUT: Final = 10.0
 """Seconds in which a full leg that others wait for must take `STALL_BYTES`, or it is closed: one

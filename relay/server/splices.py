@@ -12,7 +12,7 @@ from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.server import Patience, ServerLeg
 from relay.wire.channel import MIN_PACKET
-from relay.wire.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice
+from relay.wire.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
 
 
 class SpliceEnd(ChannelHandler):
@@ -74,6 +74,9 @@ class SpliceEnd(ChannelHandler):
         self._stream.failure = reason
         self._stream.run(commands)
 
+    def overflow(self) -> None:
+        self._stream.overflow(self.side)
+
     def leg_lost(self) -> None:
         self._stream.lost(self.side)
 
@@ -106,7 +109,9 @@ class SplicedStream:
 
     def open(self, sender: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
-        self.splice = Splice(sender, window, packet, self.ends[0].leg.engine.credit)
+        opener, acceptor = (first_credit(len(end.leg.handlers)) for end in self.ends)
+        credit = self.ends[0].leg.engine.credit
+        self.splice = Splice(sender, window, packet, credit, (opener, acceptor))
         self._open_streams[self._service] += 1
         for end, channel in zip(self.ends, self.splice.channels, strict=True):
             channel.local_id = end.leg.add_handler(end)
@@ -131,6 +136,12 @@ class SplicedStream:
         if not self.failure:
             self.failure = NO_ANSWER
         self.run(self.splice.overdue())
+
+    def overflow(self, side: Side) -> None:
+        """The leg of this side can hold no more."""
+        if not self.failure:
+            self.failure = "too much waits for who does not read it"
+        self.run(self.splice.overflow(side))
 
     def lost(self, side: Side) -> None:
         """A leg is gone."""

@@ -62,6 +62,10 @@ class ChannelHandler(SSHPacketHandler):
     def failed(self, code: int, reason: str) -> None:
         """The peer refused our CHANNEL_OPEN."""
 
+    def overflow(self) -> None:
+        """More waits for the leg than it may hold, and this channel has just added to that. (Only
+        a splice passes on what its leg has no room for.)"""
+
     @abstractmethod
     def leg_lost(self) -> None:
         """The leg is gone and the channel with it."""

@@ -28,6 +28,7 @@ from relay.policy.limits import (
     FLUSH_SIZE,
     OUTPUT_PER_LEG,
     PACKETS_PER_TURN,
+    RELEASE_BELOW,
     STALL_BYTES,
     STALL_TIMEOUT,
     WAITING_PER_LEG,
@@ -344,11 +345,7 @@ class Leg(FastConnection):
     def throttle(self, source: Leg) -> None:
         """Read no further from `source` while too much of what it causes waits here."""
         output = self._output.size if self._blocked else 0
-        if (
-            output > OUTPUT_PER_LEG
-            or self.deferred > DEFERRED_PER_LEG
-            or self._queue.waiting > WAITING_PER_LEG
-        ):
+        if output > OUTPUT_PER_LEG or self.deferred > DEFERRED_PER_LEG:
             self._pause(source)
 
     def _pause(self, source: Leg) -> None:
@@ -454,9 +451,18 @@ class Leg(FastConnection):
         self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
         full = self._queue.waiting > self.waiting_limit
         if full or self.engine.waiting > self.engine.waiting_limit:
-            self._pause(source)
             if self.limit_hit is not None:
                 self.limit_hit("waiting-per-leg" if full else "waiting-per-process")
+            self._overflow(channel, source)
+
+    def _overflow(self, channel: Channel, source: Leg) -> None:
+        """Too much waits. Where it is this leg's doing, its own streams pay for it; else what comes
+        for it waits where it is until it has room, which is soon."""
+        handler = self.handlers.get(channel.local_id)
+        if self._queue.waiting > RELEASE_BELOW and isinstance(handler, ChannelHandler):
+            handler.overflow()
+        else:
+            self._pause(source)
 
     def _hold(self, channel: Channel, packet: bytearray) -> None:
         self._queue.push(channel, packet)

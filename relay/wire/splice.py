@@ -31,6 +31,8 @@ The rules:
 7. An acceptor that takes too long for its answer holds up the opener no longer; when that is, the
    caller of `overdue` says. The number on its leg stays its own until it answers: B cannot take
    back an open (RFC 4254 §5.1). A confirmation that comes late is answered with CLOSE.
+8. What comes for a side whose leg may hold no more breaks the splice: both sides get CLOSE without
+   EOF. To read no further from the other's leg would stop all who share that for the sake of one.
 """
 
 from __future__ import annotations
@@ -58,6 +60,13 @@ FIRST_CREDIT: Final = 256 * 1024
 """What a side may send before B has seen its data leave again. A request and its reply fit, and
 two hundred streams to a leg that does not read cost 50 MiB."""
 
+MANY: Final = 128
+"""Channels of a leg that get `FIRST_CREDIT` to it; more begin with `SMALL_CREDIT`, so that what may
+be under way to four thousand that are not read is 64 MiB, which is what may wait for one leg."""
+
+SMALL_CREDIT: Final = 8 * 1024
+"""A request or the beginning of a reply; as much grows in five round trips to `FIRST_CREDIT`."""
+
 MAX_CREDIT: Final = 64 * 1024 * 1024
 """The most that a side may have under way: 64 MiB fill 1 Gbit/s over half a second."""
 
@@ -80,6 +89,11 @@ class Credit:
         taken = min(wanted, self.free // 2)
         self.free -= taken
         return taken
+
+
+def first_credit(channels: int) -> int:
+    """What may be under way at first to one more channel of a leg that has so many."""
+    return FIRST_CREDIT if channels < MANY else SMALL_CREDIT
 
 
 class Side(IntEnum):
@@ -115,28 +129,44 @@ Command = Send | Cut | Retire
 class Splice:
     """The state of one splice. Its methods take an event and return what is to be done."""
 
-    __slots__ = ("_credit", "_doubled_at", "_most", "_retired", "bytes_from", "channels", "held")
+    __slots__ = (
+        "_credit",
+        "_doubled_at",
+        "_first",
+        "_most",
+        "_retired",
+        "bytes_from",
+        "channels",
+        "held",
+    )
 
     def __init__(
-        self, opener_id: int, window: int, packet: int, credit: Credit | None = None
+        self,
+        opener_id: int,
+        window: int,
+        packet: int,
+        credit: Credit | None = None,
+        first: tuple[int, int] = (FIRST_CREDIT, FIRST_CREDIT),
     ) -> None:
         """The opener's CHANNEL_OPEN: its number, the window and packet size it announced. Without
-        `credit` it may grow as if it were alone."""
+        `credit` it may grow as if it were alone. `first` is what may be under way at first to
+        each side."""
         self._credit = credit or Credit(2 * MAX_CREDIT)
         # Bytes of data that came from each side.
         self.bytes_from = [0, 0]
         self._retired = [False, False]
         # What each side has announced and the other has not been told of; and the most that the
         # other may have under way to it.
-        self.held = [max(0, window - FIRST_CREDIT), 0]
-        self._most = [FIRST_CREDIT, FIRST_CREDIT]
+        self._first = first
+        self.held = [max(0, window - first[Side.OPENER]), 0]
+        self._most = list(first)
         # What of `bytes_from` the other had sent when that was last doubled.
         self._doubled_at = [0, 0]
         opener, acceptor = Channel(), Channel()
         acceptor.ask()
         opener.remote_id = opener_id
         opener.send_window = window
-        acceptor.receive_window = min(window, FIRST_CREDIT)
+        acceptor.receive_window = min(window, first[Side.OPENER])
         opener.send_packet = acceptor.receive_packet = min(packet, MAX_PACKET)
         self.channels = (opener, acceptor)
 
@@ -166,7 +196,7 @@ class Splice:
         self.channels[side].confirmed(remote_id)
         opener, acceptor = self.channels
         acceptor.send_window = window
-        opener.receive_window = min(window, FIRST_CREDIT)
+        opener.receive_window = min(window, self._first[Side.ACCEPTOR])
         self.held[Side.ACCEPTOR] = window - opener.receive_window
         acceptor.send_packet = opener.receive_packet = min(packet, MAX_PACKET)
         if self._retired[Side.OPENER]:  # Its leg was lost meanwhile.
@@ -260,6 +290,10 @@ class Splice:
         last = messages.close(channel.remote_id) if channel.sending is Half.CLOSED else b""
         return [Cut(side, last), *self._close(side), *self._close(_other(side))]
 
+    def overflow(self, side: Side) -> list[Command]:
+        """The leg of `side` can hold no more of what comes for it (rule 8)."""
+        return [Cut(side, b""), *self._close(side), *self._close(_other(side))]
+
     def request(self, side: Side, want_reply: bool) -> list[Command]:
         """REQUEST (rule 6)."""
         channel = self.channels[side]
@@ -299,7 +333,7 @@ class Splice:
             return []
         self._retired[side] = True
         if self.over:
-            self._credit.free += sum(self._most) - 2 * FIRST_CREDIT
+            self._credit.free += sum(self._most) - sum(self._first)
         return [Retire(side)]
 
 

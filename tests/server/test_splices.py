@@ -8,7 +8,12 @@ from itertools import repeat
 import pytest
 
 from relay.log import EventLog
-from relay.policy.limits import ANSWERS_DEFERRED, ANSWERS_PER_LEG, UNANSWERED_PER_LEG
+from relay.policy.limits import (
+    ANSWERS_DEFERRED,
+    ANSWERS_PER_LEG,
+    RELEASE_BELOW,
+    UNANSWERED_PER_LEG,
+)
 from relay.policy.services import Service
 from relay.server.splices import SplicedStream
 from relay.ssh import server
@@ -176,3 +181,37 @@ async def test_answers_are_counted_anew_with_each_key_exchange() -> None:
         bench.a._send_deferred_packets()
         assert bench.a.alive
         assert not bench.a.deferred
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("all_together", [False, True])
+async def test_too_much_for_one_leg_breaks_its_own_stream(all_together: bool) -> None:
+    bench = Bench()
+    bench.stream(bench.c).room = 0
+    if all_together:
+        bench.engine.waiting_limit = RELEASE_BELOW
+    else:
+        bench.c.waiting_limit = RELEASE_BELOW
+    bench.splice.splice.channels[0].receive_window = 2**20
+    for _ in range(5):
+        bench.receive(bench.data(bytes(2**16)), repeat(1 << 17))
+    assert not bench.stream(bench.a).paused
+    assert bench.splice.failure == "too much waits for who does not read it"
+    assert bench.engine.waiting == 0
+    assert bench.a.alive
+    assert bench.c.alive
+
+
+@pytest.mark.anyio
+async def test_a_leg_that_others_crowd_out_keeps_its_streams() -> None:
+    bench = Bench()
+    bench.stream(bench.c).room = 0
+    bench.engine.waiting_limit = 1
+    for _ in range(2):  # The first fills the socket.
+        bench.receive(bench.data(bytes(2**15)), repeat(1 << 17))
+    assert bench.stream(bench.a).paused
+    bench.stream(bench.c).room = None
+    bench.c.flush()
+    bench.engine.flush()
+    assert not bench.stream(bench.a).paused
+    assert not bench.splice.failure

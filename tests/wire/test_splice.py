@@ -12,21 +12,26 @@ from typing import Any, NamedTuple
 import pytest
 
 from relay.errors import ProtocolViolation
+from relay.policy.limits import CHANNELS_PER_LEG, WAITING_PER_LEG
 from relay.wire import messages
 from relay.wire.channel import MIN_PACKET, TRANSITIONS, Message
 from relay.wire.numbers import MAX_UINT32
 from relay.wire.packet import MAX_LENGTH
 from relay.wire.splice import (
+    CREDIT_PER_PROCESS,
     FIRST_CREDIT,
+    MANY,
     MAX_CREDIT,
     MAX_PACKET,
     NO_ANSWER,
     TOO_SMALL,
+    Credit,
     Cut,
     Retire,
     Send,
     Side,
     Splice,
+    first_credit,
 )
 
 A, C = Side.OPENER, Side.ACCEPTOR
@@ -678,3 +683,39 @@ def test_both_legs_are_lost(near: Side, far: Side) -> None:
         >> ("lost", far)
         << Retire(far)
     )
+
+
+# -- a leg that can hold no more
+
+
+@from_either_side
+def test_what_a_leg_cannot_hold_breaks_the_splice(near: Side, far: Side) -> None:
+    broken = (
+        OPEN
+        >> ("data", far, 10)
+        << Forward(near, 10)
+        >> ("overflow", near)
+        << cut(near)
+        << send(near, messages.close)
+        << send(far, messages.close)
+        >> ("data", far, 10)
+    )
+    assert broken >> ("close", far) << cut(far, messages.close) << Retire(far)
+    assert broken >> ("close", near) << cut(near, messages.close) << Retire(near)
+
+
+def test_the_more_channels_the_less_is_under_way_at_first() -> None:
+    credit = Credit()
+    splice = Splice(A_NUMBER, 2**31, MAX_PACKET, credit, (first_credit(MANY), FIRST_CREDIT))
+    splice.channels[A].local_id = A_LABEL
+    splice.confirmed(C, C_NUMBER, 2**31, MAX_PACKET)
+    assert splice.channels[C].receive_window == first_credit(MANY) < FIRST_CREDIT
+    assert splice.channels[A].receive_window == FIRST_CREDIT
+    for side in Side:
+        splice.lost(side)
+    assert credit.free == CREDIT_PER_PROCESS
+
+
+def test_what_is_under_way_to_all_channels_may_wait_for_one_leg() -> None:
+    under_way = sum(map(first_credit, range(CHANNELS_PER_LEG)))
+    assert under_way <= WAITING_PER_LEG

@@ -115,7 +115,7 @@ class Peer:
 class Splicing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.patched = mock.patch.multiple(splice_module, FIRST_CREDIT=FIRST, MIN_PACKET=LEAST)
+        self.patched = mock.patch.multiple(splice_module, MIN_PACKET=LEAST)
         self.patched.start()
 
     @initialize(
@@ -128,7 +128,7 @@ class Splicing(RuleBasedStateMachine):
         self.a, self.c = self.peers = Peer(10, window, packet), Peer(20)
         self.c.credit, self.c.credit_packet = min(window, FIRST), packet
         self.a.held = window - self.c.credit
-        self.splice = Splice(self.a.number, window, packet)
+        self.splice = Splice(self.a.number, window, packet, first=(FIRST, FIRST))
         self.splice.channels[A].local_id, self.splice.channels[C].local_id = 1, 2
         asked = messages.channel_open(b"kind", 2, self.c.credit, packet, b"fields")
         assert self.splice.open(b"kind", b"fields") == [Send(C, asked)]
@@ -284,6 +284,13 @@ class Splicing(RuleBasedStateMachine):
         assert not far.reachable
 
     # -- what goes wrong
+
+    @precondition(lambda self: self.speakers and self.patience <= 0)
+    @rule(side=a_speaker)
+    def overflow(self, side: Side) -> None:
+        self.run(self.splice.overflow(side))
+        assert not self.peers[0].reachable
+        assert not self.peers[1].reachable
 
     @precondition(lambda self: self.present and self.patience <= 0)
     @rule(side=a_peer)
