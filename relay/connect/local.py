@@ -9,7 +9,7 @@ from relay.connect.dynamic import STREAM_CLOSED
 from relay.connect.gate import Gate, Visitor
 from relay.log import EventLog
 from relay.policy.forward import Forward
-from relay.policy.services import NOT_PUBLISHED
+from relay.policy.services import GOODBYE, NOT_PUBLISHED
 from relay.ssh.client import ClientLeg
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.local import Acceptor, name_of
@@ -51,23 +51,23 @@ class LocalForward:
         ended = log_end(self._log, STREAM_CLOSED, **names)
 
         def begin(leg: ClientLeg) -> None:
-            LocalEndpoint(leg, ended, not_published).open(sock, kind, fields)
+            LocalEndpoint(leg, ended, not_yet).open(sock, kind, fields)
 
-        def not_published(endpoint: Endpoint) -> None:
-            """It may be in a moment: B is there again before the agent is."""
-            if self._gate.may_enter_again(visitor):
+        def not_yet(endpoint: Endpoint, reason: str) -> None:
+            """It may be in a moment: B is there again before the agent is, or starts anew."""
+            if self._gate.may_enter_again(visitor, stopping=reason == GOODBYE):
                 endpoint.take_back()
-                self._say_waiting(visitor)
+                self._say_waiting(visitor, reason)
                 self._gate.enter_again(visitor)
 
         visitor: Visitor[ClientLeg] = Visitor(begin, sock.close)
         self._gate.enter(visitor)
 
-    def _say_waiting(self, visitor: Visitor[ClientLeg]) -> None:
+    def _say_waiting(self, visitor: Visitor[ClientLeg], reason: str) -> None:
         level = self._log.debug if visitor.again else self._log.info
         level(
-            "waiting", "{listening} -> {target}: {reason} yet; waiting for it",
-            listening=self._name, target=self._forward.target, reason=NOT_PUBLISHED,
+            "waiting", "{listening} -> {target}: {reason}; waiting for it",
+            listening=self._name, target=self._forward.target, reason=reason,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -83,12 +83,14 @@ class LocalEndpoint(Endpoint):
         self,
         leg: ClientLeg,
         ended: Callable[[Endpoint, str], None],
-        not_published: Callable[[Endpoint], None],
+        not_yet: Callable[[Endpoint, str], None],
     ) -> None:
         super().__init__(leg, ended)
-        self._not_published = not_published
+        self._not_yet = not_yet
 
     def failed(self, code: int, reason: str) -> None:
-        if reason.endswith(NOT_PUBLISHED) and self.channel.receiving is Half.ANSWERING:
-            self._not_published(self)
+        if self.channel.receiving is Half.ANSWERING:
+            for one in (NOT_PUBLISHED, GOODBYE):
+                if reason.endswith(one):
+                    self._not_yet(self, one)
         super().failed(code, reason)

@@ -9,9 +9,10 @@ from dataclasses import replace
 import anyio
 
 from relay.log import EventLog
+from relay.policy.services import GOODBYE
 from relay.server.config import FIXED, ServerConfig, changes
 from relay.server.legs import Legs
-from relay.server.services import GOODBYE, Services
+from relay.server.services import Services
 from relay.ssh.admission import Admission, Startup, turn_away
 from relay.ssh.descriptors import scarce
 from relay.ssh.engine import Engine

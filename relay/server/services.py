@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
 
 from relay.errors import AddressError, Replaced
 from relay.log import EventLog
@@ -15,6 +14,7 @@ from relay.policy.forward import MAX_PORT, format_address
 from relay.policy.hold import Hold
 from relay.policy.patterns import match_pattern
 from relay.policy.services import (
+    GOODBYE,
     NOT_PUBLISHED,
     Registry,
     Service,
@@ -36,8 +36,6 @@ from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
 from relay.wire.messages import forward_fields, tcpip_fields
 from relay.wire.numbers import ASK_AGAIN, SERVICE_TAKEN, OpenFailure
-
-GOODBYE: Final = "the relay is stopping"
 
 
 class Services:

@@ -181,10 +181,22 @@ def test_a_connection_waits_for_an_agent_that_is_back_later(site: Site, chain: C
     start_again(site, chain.b)
     chain.a.wait_for(BACK)
     client = dial(chain.port)
-    chain.a.wait_for(f"{NAMED}: no such service is published yet; waiting for it")
+    chain.a.wait_for(f"{NAMED}: no such service is published; waiting for it")
     chain.c.signal(signal.SIGCONT)
     exchange(client, chain.service.accept(), TRANSFER)
     assert not chain.a.said(f"{NAMED}: .*refused")
+
+
+def test_a_connection_waits_while_b_stops(site: Site) -> None:
+    chain = start_chain(site, b_options=("--drain", "3600"))
+    with chain.stream()[0]:
+        chain.b.process.signal(signal.SIGTERM)
+        chain.b.process.wait_for("stopping: ")
+        client = dial(chain.port)
+        chain.a.wait_for(f"{NAMED}: the relay is stopping; waiting for it")
+        kill(chain.b)
+        start_again(site, chain.b)
+        exchange(client, chain.service.accept(), TRANSFER)
 
 
 @pytest.mark.parametrize("wait", ["0", "0.5"])
