@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
+from relay.policy.forward import format_address
 from relay.policy.hold import HOLD
 from relay.policy.limits import (
     BUSY_POLL,
@@ -62,12 +63,19 @@ FIXED: Final = frozenset(
 
 
 def changes(old: ServerConfig, new: ServerConfig) -> list[tuple[str, str, str, bool]]:
-    """What differs: the name, the old and the new value, and whether it can change at run time."""
+    """What differs: the key, the old and the new value, and whether it can change at run time."""
     return [
-        (name, str(before), str(after), name not in FIXED)
+        (name.replace("_", "-"), _shown(before), _shown(after), name not in FIXED)
         for (name, before), (_, after) in zip(_settings(old), _settings(new), strict=True)
         if before != after
     ]
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return "default" if value is None else str(value)
+    each = (format_address(*one) if isinstance(one, tuple) else str(one) for one in value)
+    return ", ".join(each) or "default"
 
 
 def _settings(config: ServerConfig) -> list[tuple[str, Any]]:

@@ -176,8 +176,8 @@ def test_what_can_change_at_run_time(monkeypatch: pytest.MonkeyPatch) -> None:
     before = configured(monkeypatch, "--listen", "b:1", "--legs-per-key", "7")
     after = configured(monkeypatch, "--listen", "b:2", "--legs-per-key", "8", "--drain", "1")
     assert changes(before, after) == [
-        ("listen", "(('b', 1),)", "(('b', 2),)", False),
+        ("listen", "b:1", "b:2", False),
         ("drain", "10.0", "1.0", True),
-        ("legs_per_key", "7", "8", True),
+        ("legs-per-key", "7", "8", True),
     ]
     assert not changes(after, after)

@@ -86,14 +86,14 @@ def test_sighup_reads_the_configuration_again(site: Site) -> None:
     assert asyncio.run(services()) == [False, False]
     b.process.wait_for("limit hit: services-per-key$")
     file.write_text("services-per-key = 2\nlisten = ['127.0.0.1:1']\ndrain = 0\n")
-    reload(b, "services_per_key: 1 -> 2")
+    reload(b, "services-per-key: 1 -> 2")
     assert not b.process.said("listen stays"), "the command line has the last word"
     assert asyncio.run(services()) == [True, True]
     file.write_text("services-per-key = 'none'\n")
     reload(b, f"{file}:1: services-per-key: 'none': give NUMBER; everything stays as it was")
     assert asyncio.run(services()) == [True, True]
     file.write_text("services-per-key = 2\nauthorized-keys = '/nowhere'\n")
-    reload(b, "authorized_keys stays None until restarted")
+    reload(b, "authorized-keys stays default until restarted")
 
 
 # -- clients that fall silent
