@@ -21,6 +21,7 @@ from relay.log import EventLog
 from relay.policy.backoff import HELD, HURRIED, SLOW, Backoff
 from relay.policy.forward import Forward, format_address
 from relay.policy.grants import Permit
+from relay.policy.services import SHARE_MARK, is_address, is_privileged
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.ssh.dial import dial_service, dial_unix
 from relay.ssh.endpoint import Endpoint, log_end
@@ -235,11 +236,13 @@ class Agent:
         bind = requested_address(forward)
         port = await self._ask(forward, bind)
         if port is None:
-            raise Refused(
-                f"{format_address(forward.bind or 'localhost', forward.port)}: refused by the "
-                "server: it is held by another program, or this key may not publish it"
-            )
-        self._publisher.published(format_address(forward.bind or bind or "*", port), forward.target)
+            raise refused(forward.bind or "localhost", forward.port)
+        service = format_address(forward.bind or bind or "*", port)
+        if not (is_address(bind) or self._leg.to_a_relay or service in self._publisher.said):
+            text = "{service}: the server is no relay-server: an sshd knows no names, opens port "
+            text += "{port} instead and ignores {name}"
+            self._log.warning("name ignored", text, service=service, port=port, name=bind)
+        self._publisher.published(service, forward.target)
 
     def _serve(self, forward: Forward, bind: str, port: int) -> None:
         """B has granted it, and streams for it may come right behind that answer."""
@@ -272,10 +275,7 @@ class Agent:
         name = endpoint.config.name
         port = endpoint.config.port
         if await self._leg.publish(name, port) is None:
-            raise Refused(
-                f"{name}:{port}: refused by the server: it is held by another program, or this "
-                "key may not publish it"
-            )
+            raise refused(name, port)
         self._publisher.published(format_address(name, port), "sessions end to end,")
 
     def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
@@ -306,6 +306,16 @@ class Agent:
         joint = Endpoint(self._leg, ended)
         joint.serve(dial_target)
         return joint
+
+
+def refused(name: str, port: int) -> Refused:
+    """B's answer has no reason (RFC 4254 §7.1): these are all that it may have."""
+    reasons = "it is held by another program, or this key may not publish it"
+    if is_privileged(name, port):
+        reasons += ", as every key without a permitlisten for this port below 1024"
+    if name.startswith(SHARE_MARK):
+        reasons += " or share it, which --share-services of the server and a permitlisten allow"
+    return Refused(f"{format_address(name, port)}: refused by the server: {reasons}")
 
 
 def requested_address(forward: Forward) -> str:

@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 
 from relay.agent.config import AgentConfig
-from relay.agent.program import Agent, Publisher
+from relay.agent.program import Agent, Publisher, refused
 from relay.log import EventLog
 from relay.policy.forward import parse_forward
 from relay.ssh.client import ClientLeg
@@ -77,3 +77,21 @@ async def test_a_port_that_cannot_be_read_ends_the_leg() -> None:
     b.sends(byte(MSG_REQUEST_SUCCESS) + b"\0")
     assert not b.leg.alive
     publishing.cancel()
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "hint"),
+    [
+        ("gpu1", 80, ""),
+        ("localhost", 2000, ""),
+        ("localhost", 80, "below 1024"),
+        ("+gpu1", 8000, "--share-services"),
+    ],
+)
+def test_a_refusal_names_what_may_be_the_reason(name: str, port: int, hint: str) -> None:
+    text = str(refused(name, port))
+    assert text.startswith(f"{name}:{port}: refused by the server: it is held by another program")
+    assert [one in text for one in ("below 1024", "--share-services")] == [
+        hint == "below 1024",
+        hint == "--share-services",
+    ]

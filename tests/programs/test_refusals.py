@@ -17,9 +17,9 @@ from asyncssh import SSHClientConnection
 from asyncssh.packet import String, UInt32
 
 from relay.wire.numbers import MSG_REQUEST_FAILURE
-from tests.programs.chain import Server, Site, relay_agent, relay_server, ssh
+from tests.programs.chain import Server, Site, relay_agent, relay_server, ssh, sshd
 from tests.programs.stock import login, may_publish, refusal, slug
-from tests.programs.traffic import dial
+from tests.programs.traffic import dial, free_port
 
 Ask = Callable[[SSHClientConnection], Awaitable[Any]]
 
@@ -277,3 +277,11 @@ def test_nobody_cancels_another_ones_service(site: Site, server: Server) -> None
         return answer
 
     assert on_a_leg(site, server, "second", cancel) == MSG_REQUEST_FAILURE
+
+
+def test_a_name_that_an_sshd_ignores_is_said_to_be(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack)
+        port = free_port()
+        agent, _ = relay_agent(site, sshd(site), f"gpu1:{port}", 1)
+        agent.wait_for(f"gpu1:{port}: the server is no relay-server: .* opens port {port} instead")
