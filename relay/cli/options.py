@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -26,6 +27,10 @@ Config = TypeVar("Config", bound=AnyConfig)
 FORWARD: Final = "[bind:]port:host:hostport"
 
 
+UNKNOWN: Final = "unrecognized arguments: "
+"""How argparse begins what it says of them."""
+
+
 class CommandLine(argparse.ArgumentParser):
     """A parser that complains in one line, and whose help ends with an example."""
 
@@ -43,6 +48,9 @@ class CommandLine(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with 2, as every wrong usage does."""
         message = message.replace("the following arguments are required", "missing")
+        if message.startswith(UNKNOWN) and (word := message.split()[2]).startswith("--"):
+            near = get_close_matches(word, self._option_string_actions, n=1)
+            message += "".join(f"; {flag} perhaps?" for flag in near)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

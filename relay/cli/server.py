@@ -281,7 +281,8 @@ def _size(text: str) -> int:
 
 
 # argparse says "invalid … value" with the name of the function.
-_count.__name__ = _count_or_none.__name__ = _count_or_word_none.__name__ = "number"
+_count.__name__ = _count_or_word_none.__name__ = "number (from 1)"
+_count_or_none.__name__ = "number (from 0)"
 _positive_seconds.__name__ = "seconds"
 _size.__name__ = "size"
 

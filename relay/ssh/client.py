@@ -24,6 +24,7 @@ from relay.errors import (
     UsageError,
 )
 from relay.log import EventLog
+from relay.policy.authorized_keys import fingerprint
 from relay.policy.forward import format_address
 from relay.ssh.config import ClientConfig
 from relay.ssh.dial import FAMILIES, dial
@@ -242,7 +243,7 @@ async def _connect(
             if leg.patience and not identities.need_a_person:
                 silence = max(leg.patience, SHORTEST_LOGIN_SILENCE)
                 leg.expect_answers(silence, f"cannot connect to {where}: no answer")
-            await _log_in(leg, way, options.waiter, config)
+            await _log_in(leg, way, options.waiter, config, identities)
     except TimeoutError:
         raise LegLost(f"cannot connect to {where}: timed out") from None
     finally:
@@ -262,6 +263,7 @@ async def _log_in(
     way: socket.socket | NestedStream,
     done: asyncio.Future[None],
     config: ClientConfig,
+    identities: Identities,
 ) -> None:
     try:
         if isinstance(way, NestedStream):
@@ -277,6 +279,8 @@ async def _log_in(
         if failure:
             where = format_address(config.host, config.port)
             raise LegLost(f"cannot connect to {where}: {failure}") from None
+        if isinstance(error, asyncssh.PermissionDenied):
+            raise _denied(config, identities) from None
         raise leg.refusal or explain(error, config) from None
 
 
@@ -340,6 +344,20 @@ def client_options(
     )
 
 
+def _denied(config: ClientConfig, identities: Identities) -> Refused:
+    """No key was good enough for B; those that were tried."""
+    tried = " ".join(dict.fromkeys(fingerprint(pair.key_public_data) for pair in identities.pairs))
+    hint = (
+        f"is this key in the server's authorized_keys? {tried}"
+        if tried
+        else "there is no key to log in with: give one with -i, or make one with ssh-keygen"
+    )
+    return Refused(
+        f"{config.user}@{format_address(config.host, config.port)}: Permission denied "
+        f"(publickey): {hint}"
+    )
+
+
 def explain(error: Exception, config: ClientConfig) -> RelayError:
     """What went wrong with B, in words for the user."""
     where = format_address(config.host, config.port)
@@ -347,11 +365,6 @@ def explain(error: Exception, config: ClientConfig) -> RelayError:
         return ProtocolViolation(f"{where}: {error}")
     if isinstance(error, RelayError):
         return error if str(error) else LegLost(f"{where}: connection closed")
-    if isinstance(error, asyncssh.PermissionDenied):
-        return Refused(
-            f"{config.user}@{where}: Permission denied (publickey): "
-            "is this key in the server's authorized_keys?"
-        )
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyRefused(f"{where}: {error}")
     if isinstance(error, asyncssh.DisconnectError) and error.code == DISCONNECT_REPLACED:

@@ -116,6 +116,8 @@ def _load(path: Path, certificates: Sequence[asyncssh.SSHCertificate]) -> KeyPai
             problem = error.strerror or str(error)
         elif "assphrase" in str(error):
             problem = "the key has a passphrase: add it to ssh-agent with ssh-add"
+        elif path.suffix == ".pub":
+            problem = "a public key: give the private one, without .pub"
         else:
             problem = str(error)
         raise FileError(path, problem) from None

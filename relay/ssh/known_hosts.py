@@ -284,8 +284,8 @@ class HostKeyVerifier:
         if not accepted:
             raise HostKeyRefused(
                 f"the host key of {name} is not known: {shown}. Compare this fingerprint with "
-                f"the one that the server's operator reads out (relay-server prints it at its "
-                f"first start). If they are equal, connect once with "
+                "the one that the server's operator reads out (relay-server prints it when it "
+                "starts, relay-agent that of its --endpoint). If they are equal, connect once with "
                 f"-o StrictHostKeyChecking=accept-new, or add this line to "
                 f"{self._known_hosts.file_for_new_keys}: {line_for(host, port, key)}"
             )

@@ -367,7 +367,8 @@ def test_every_flag_of_the_server(started: Started) -> None:
         ("--ciphers none", "unknown cipher 'none'"),
         ("--rekey-limit 5T", "give a size"),
         ("-q", "unrecognized"),
-        ("--state b", "unrecognized"),
+        ("--state b", "unrecognized arguments: --state b; --state-dir perhaps?"),
+        ("--legs-per-key 0", "invalid number (from 1) value: '0'"),
     ],
 )
 def test_wrong_usage_of_the_server(

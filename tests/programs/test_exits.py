@@ -57,7 +57,18 @@ def test_a_key_that_is_not_let_in(site: Site, server: Server) -> None:
     site.key("stranger", None)
     process = connect(site, server, key="stranger")
     assert process.end() == 1
-    process.wait_for(r"relay-connect: user@127\.0\.0\.1:\d+: Permission denied \(publickey\)")
+    denied = r"relay-connect: user@127\.0\.0\.1:\d+: Permission denied \(publickey\): .*SHA256:"
+    process.wait_for(denied)
+
+
+def test_no_key_at_all(site: Site, server: Server) -> None:
+    process = site.ours(
+        "relay-connect", "-F", "none", "-p", str(server.port), "-L", "0:gpu1:8000",
+        "-o", f"UserKnownHostsFile={site.known_hosts}", "-o", "IdentitiesOnly=yes",
+        "-o", "IdentityFile=none", "user@127.0.0.1",
+    )  # fmt: skip
+    assert process.end() == 1
+    process.wait_for("there is no key to log in with")
 
 
 def test_a_server_that_is_not_there(site: Site, server: Server) -> None:
@@ -94,7 +105,7 @@ def test_a_host_key_file_that_others_can_read(site: Site) -> None:
     (state / "key").chmod(0o644)
     process = site.ours("relay-server", "--listen", "127.0.0.1:0", "--host-key", state / "key")
     assert process.end() == 1
-    process.wait_for("key: its mode is 0644")
+    process.wait_for("key: permissions 0644 are too open")
 
 
 # -- the server's key

@@ -119,6 +119,12 @@ def test_a_file_of_a_flag_must_be_good_and_one_of_a_file_may_be_bad(
     assert load(replace(config, optional_identity_files=frozenset({path}))) == []
 
 
+def test_a_public_key_is_no_private_one(home: Path) -> None:
+    make(home / "key")
+    with pytest.raises(FileError, match="give the private one"):
+        load(replace(CONFIG, identity_files=(home / "key.pub",)))
+
+
 @pytest.fixture
 def agent(home: Path) -> Iterator[Path]:
     path = home / "agent.socket"
