@@ -13,12 +13,12 @@ class Expiries(Generic[Item]):
     """Items, each with the time at which it is due. Times are seconds since the epoch: a machine
     that slept finds due what expired meanwhile.
 
-    By whole seconds, so that ten thousand items of one authority share a place, and one that goes
-    before its time leaves nothing behind but a number.
+    By whole seconds, so that ten thousand items of one authority share a place. One that goes
+    before its time leaves that behind, and finds it again when it comes back.
     """
 
     def __init__(self) -> None:
-        # Each second has its items or is gone; `_seconds` has each of them, perhaps twice.
+        # The items of each second, perhaps none any more; `_seconds` has each second once.
         self._at: dict[int, set[Item]] = {}
         self._seconds: list[int] = []
         self._of: dict[Item, int] = {}
@@ -41,18 +41,14 @@ class Expiries(Generic[Item]):
     def discard(self, item: Item) -> None:
         """It is gone, if it was there."""
         second = self._of.pop(item, None)
-        if second is None:
-            return
-        items = self._at[second]
-        items.discard(item)
-        if not items:
-            del self._at[second]
+        if second is not None:
+            self._at[second].discard(item)
 
     def due(self, now: float) -> list[Item]:
         """Take out what is due."""
         due: list[Item] = []
         while self._seconds and self._seconds[0] <= now:
-            for item in self._at.pop(heappop(self._seconds), ()):
+            for item in self._at.pop(heappop(self._seconds)):
                 del self._of[item]
                 due.append(item)
         return due
