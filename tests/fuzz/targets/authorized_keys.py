@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 from relay.policy.authorized_keys import parse
+from relay.policy.certificates import Certificate
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ZONE = timezone(timedelta(hours=-9))
@@ -19,4 +20,5 @@ def one_input(data: bytes) -> None:
     for problem in keys.problems:
         assert "\n" not in str(problem)
     for entry in keys.entries:
-        keys.find(entry.blob, address="192.0.2.1", now=NOW, ca=entry.is_ca)
+        signed = Certificate(entry.blob, "root") if entry.is_ca else None
+        keys.find(entry.blob, address="192.0.2.1", now=NOW, certificate=signed)
