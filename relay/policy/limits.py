@@ -205,6 +205,9 @@ OPENERS_PER_AGENT: Final = 4
 """Connections with so many streams that one agent serves: a stranger that opens all it may must not
 keep the others out."""
 
+LEGS_PER_OPENER: Final = 2
+"""Of these, how many one key may fill, on however many connections: half is left for others."""
+
 LOOK_INTERVAL: Final = 1.0
 """Seconds between two looks at authorized_keys. Who is in is judged by a file that two looks found
 the same, so that a key that is deleted loses its legs within two seconds, and a file that is just

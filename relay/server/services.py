@@ -314,7 +314,8 @@ class Services:
             return self._hold_open(leg, host, port, again)
         # Of several that share it, who has the fewest open streams; of these, the longest there.
         service = min(services, key=self._open_streams.__getitem__)
-        if leg.full() or service.holder.full(serving=True):
+        holder = service.holder
+        if leg.full() or holder.full(serving=True) or holder.full_for(leg.identity):
             text = f"{wanted}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
         # Where it comes from, as B has seen it: A may say what it likes, and an agent's endpoint

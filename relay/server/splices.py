@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import TypeVar
 
 from relay.log import EventLog
 from relay.policy.limits import RELEASE_BELOW
@@ -13,6 +14,8 @@ from relay.ssh.leg import Leg
 from relay.ssh.server import Patience, ServerLeg
 from relay.wire.channel import MIN_PACKET
 from relay.wire.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
+
+Key = TypeVar("Key")
 
 
 class SpliceEnd(ChannelHandler):
@@ -101,7 +104,7 @@ class SplicedStream:
         )
         self._service = service
         self._open_streams = open_streams
-        self._opener = opener.who
+        self._opener, self._identity = opener.who, opener.identity
         self._names = {"service": str(service), "leg": str(opener)}
         self._fields = fields
         self._log = log
@@ -113,6 +116,7 @@ class SplicedStream:
         credit = self.ends[0].leg.engine.credit
         self.splice = Splice(sender, window, packet, credit, (opener, acceptor))
         self._open_streams[self._service] += 1
+        self._service.holder.streams_of[self._identity] += 1
         for end, channel in zip(self.ends, self.splice.channels, strict=True):
             channel.local_id = end.leg.add_handler(end)
         self.run(self.splice.open(b"forwarded-tcpip", self._fields))
@@ -167,9 +171,8 @@ class SplicedStream:
                 leg.remove_channel(channel.local_id)
         if self.splice.over and not self._logged_end:
             self._logged_end = True
-            self._open_streams[self._service] -= 1
-            if not self._open_streams[self._service]:
-                del self._open_streams[self._service]
+            _one_less(self._open_streams, self._service)
+            _one_less(self._service.holder.streams_of, self._identity)
             self._log_end()
 
     def _log_end(self) -> None:
@@ -185,3 +188,10 @@ class SplicedStream:
             seconds=round(time.monotonic() - self.began, 3),
             why=f": {self.failure}" if self.failure else "",
         )
+
+
+def _one_less(counter: Counter[Key], key: Key) -> None:
+    """A counter never has a 0."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -7,6 +7,7 @@ of requests is the `Host`'s business.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -23,6 +24,7 @@ from relay.policy.limits import (
     ANSWER_TIMEOUT,
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
+    LEGS_PER_OPENER,
     LOGIN_GRACE_TIME,
     MAX_AUTH_TRIES,
     OPENERS_PER_AGENT,
@@ -95,6 +97,8 @@ class ServerLeg(Leg, FastServerConnection):
         # Requests to log in that were refused. The first is nearly always the method "none", by
         # which a client asks what methods there are.
         self.failed_tries = 0
+        # Streams that were opened to what it publishes, by the key of their opener; never 0.
+        self.streams_of: Counter[bytes] = Counter()
         # Opens of ours that it has not answered in time, nor since.
         self.unanswered = 0
         # Set by a host that has limits of its own.
@@ -228,6 +232,13 @@ class ServerLeg(Leg, FastServerConnection):
         has published has room for several that open, so that one alone cannot fill it."""
         times = OPENERS_PER_AGENT if serving else 1
         full = len(self.handlers) >= times * self.limits.channels_per_leg
+        if full and self.limit_hit is not None:
+            self.limit_hit("channels-per-leg")
+        return full
+
+    def full_for(self, opener: bytes) -> bool:
+        """No more streams for this key to what the leg publishes; if so, that is a limit hit."""
+        full = self.streams_of[opener] >= LEGS_PER_OPENER * self.limits.channels_per_leg
         if full and self.limit_hit is not None:
             self.limit_hit("channels-per-leg")
         return full

@@ -7,12 +7,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from relay.policy.limits import STRANGER_LINES
+from relay.policy.limits import LEGS_PER_OPENER, OPENERS_PER_AGENT, STRANGER_LINES
 from tests.programs.chain import Server, Site, relay_server, start_chain
 from tests.programs.process import GUARD
 from tests.programs.stock import login, may_login, may_publish, refusal
@@ -275,6 +276,25 @@ def test_the_streams_of_one_connection(site: Site) -> None:
     chain.b.process.wait_for("limit hit: channels-per-leg$")
     chain.b.process.wait_for("splice closed", count=3)
     exchange(*chain.stream(), MIB)
+
+
+def test_one_key_on_many_connections_does_not_fill_an_agent(site: Site) -> None:
+    chain = start_chain(site, b_options=("--channels-per-leg", "2"))
+
+    async def open_streams() -> None:
+        async with AsyncExitStack() as stack:
+            for number in range(OPENERS_PER_AGENT):
+                leg = await stack.enter_async_context(login(site, chain.b, "greedy"))
+                for _ in range(2):
+                    if number < LEGS_PER_OPENER:
+                        await leg.open_connection("gpu1", 8000)
+                        stack.enter_context(chain.service.accept())
+                    else:
+                        code, _ = await refusal(leg, "gpu1", 8000)
+                        assert code == asyncssh.OPEN_RESOURCE_SHORTAGE
+            exchange(*chain.stream(), MIB)
+
+    asyncio.run(open_streams())
 
 
 def test_refusals_are_no_flood_of_lines(site: Site) -> None:

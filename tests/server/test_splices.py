@@ -13,6 +13,7 @@ from relay.policy.limits import (
     ANSWERS_PER_LEG,
     RELEASE_BELOW,
     UNANSWERED_PER_LEG,
+    Limits,
 )
 from relay.policy.services import Service
 from relay.server.splices import SplicedStream
@@ -215,3 +216,18 @@ async def test_a_leg_that_others_crowd_out_keeps_its_streams() -> None:
     bench.engine.flush()
     assert not bench.stream(bench.a).paused
     assert not bench.splice.failure
+
+
+@pytest.mark.anyio
+async def test_one_key_on_many_legs_has_half_of_an_agent() -> None:
+    bench = Bench()
+    bench.c.limits = Limits(channels_per_leg=3)
+    streams = [bench.splice, *(opened(bench) for _ in range(5))]
+    assert bench.c.full_for(bench.a.identity)
+    assert not bench.c.full_for(b"another")
+    assert not bench.c.full(serving=True)
+    for stream in streams:
+        stream.ends[0].leg_lost()
+        stream.ends[1].leg_lost()
+    assert not bench.c.full_for(bench.a.identity)
+    assert not bench.c.streams_of
