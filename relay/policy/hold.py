@@ -13,6 +13,7 @@ the methods return, in the order in which they came.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
@@ -25,6 +26,10 @@ program that waits longer than this has given up."""
 
 MISSED_SERVICES: Final = 16384
 """Services that are missed at once: a large fleet may lose its network."""
+
+MISSED_PER_KEY: Final = 256
+"""Of these, what was published with one key, as many as it may have (`SERVICES_PER_KEY`): who
+publishes and leaves without end must not make B miss nothing of others."""
 
 HELD_PER_SERVICE: Final = 256
 """Opens that wait for one service: what comes to a busy one in a second or two. They all begin
@@ -47,6 +52,7 @@ class _Missed(Generic[Owner, Visitor]):
 
     since: float
     owner: Owner
+    whose: Hashable
     visitors: dict[Visitor, None] = field(default_factory=dict)
 
 
@@ -58,6 +64,8 @@ class Hold(Generic[Owner, Visitor]):
         self.seconds = seconds
         # In the order in which they were lost, which is that of their ends.
         self._missed: dict[ServiceKey, _Missed[Owner, Visitor]] = {}
+        # How many of them are of one key; never 0.
+        self._count_of: Counter[Hashable] = Counter()
         # For each visitor what it waits for; in step with `_missed`.
         self._wanted: dict[Visitor, ServiceKey] = {}
 
@@ -65,10 +73,16 @@ class Hold(Generic[Owner, Visitor]):
         """How many wait."""
         return len(self._wanted)
 
-    def lost(self, key: ServiceKey, owner: Owner, now: float) -> None:
-        """The last agent of this service is gone."""
-        if self.seconds and key not in self._missed and len(self._missed) < MISSED_SERVICES:
-            self._missed[key] = _Missed(now, owner)
+    def lost(self, key: ServiceKey, owner: Owner, now: float, whose: Hashable = None) -> None:
+        """The last agent of this service is gone. `whose` is the key that it was published with."""
+        if (
+            self.seconds
+            and key not in self._missed
+            and len(self._missed) < MISSED_SERVICES
+            and self._count_of[whose] < MISSED_PER_KEY
+        ):
+            self._missed[key] = _Missed(now, owner, whose)
+            self._count_of[whose] += 1
 
     def takes(self, key: ServiceKey, now: float) -> bool:
         """May one more open wait for this service?"""
@@ -94,7 +108,12 @@ class Hold(Generic[Owner, Visitor]):
     def end(self, key: ServiceKey) -> list[Visitor]:
         """The service is there again, or will not come back. Returns who waited for it."""
         missed = self._missed.pop(key, None)
-        return [] if missed is None else self._dismiss(missed)
+        if missed is None:
+            return []
+        self._count_of[missed.whose] -= 1
+        if not self._count_of[missed.whose]:
+            del self._count_of[missed.whose]
+        return self._dismiss(missed)
 
     def forget(self, may_return: Callable[[Owner], bool]) -> list[Visitor]:
         """Some may not log in any more: what they had published will not come back. Returns who

@@ -329,8 +329,9 @@ class Services:
         """The leg of its agent is gone: who opens it now waits until it is back."""
         if any(other.holder.alive for other in self._registry.all_at(service.bind, service.port)):
             return
-        now = asyncio.get_running_loop().time()
-        self._hold.lost(service_key(service.bind, service.port), service.holder, now)
+        now, holder = asyncio.get_running_loop().time(), service.holder
+        key = service_key(service.bind, service.port)
+        self._hold.lost(key, holder, now, holder.identity)
         self._await_end()
 
     def _hold_open(

@@ -50,6 +50,16 @@ def test_or_for_no_longer_than_it_is_missed(hold: Hold[bytes, str]) -> None:
     assert len(hold) == 0
 
 
+def test_one_key_does_not_use_up_what_may_be_missed(hold: Hold[bytes, str]) -> None:
+    for number in range(2 * hold_module.MISSED_SERVICES):
+        hold.lost((f"name{number}", 1), KEY, 0.0, KEY)
+    hold.lost(GPU, OTHER, 0.0, OTHER)
+    assert hold.takes(GPU, 0.0)
+    assert hold.expire(15.0) == []
+    hold.lost(DB, KEY, 15.0, KEY)
+    assert hold.takes(DB, 15.0)
+
+
 def test_what_a_removed_key_had_published_is_not_waited_for(hold: Hold[bytes, str]) -> None:
     hold.lost(GPU, KEY, 0.0)
     hold.lost(DB, OTHER, 0.0)
