@@ -87,12 +87,18 @@ def test_curl_is_told_that_there_is_no_such_service(socks: Socks, flag: str) -> 
     socks.program.wait_for("nowhere:1.*no such service is published")
 
 
-@pytest.mark.usefixtures("answering")
+@pytest.fixture
+def netcat() -> str:
+    """Found before `answering` waits for it."""
+    return find("nc")
+
+
+@pytest.mark.usefixtures("netcat", "answering")
 @pytest.mark.parametrize(("version", "host"), [("5", "gpu1"), ("4", "127.0.0.1")])
-def test_netcat(socks: Socks, version: str, host: str) -> None:
+def test_netcat(netcat: str, socks: Socks, version: str, host: str) -> None:
     port = "8000" if host == "gpu1" else socks.port_of_b
     done = subprocess.run(
-        [find("nc"), "-X", version, "-x", f"127.0.0.1:{socks.port}", host, port],
+        [netcat, "-X", version, "-x", f"127.0.0.1:{socks.port}", host, port],
         input=b"GET / HTTP/1.0\r\n\r\n", capture_output=True, timeout=GUARD, check=True,
     )  # fmt: skip
     assert done.stdout == ANSWER
