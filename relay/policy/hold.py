@@ -31,9 +31,12 @@ MISSED_PER_KEY: Final = 256
 """Of these, what was published with one key, as many as it may have (`SERVICES_PER_KEY`): who
 publishes and leaves without end must not make B miss nothing of others."""
 
-HELD_PER_SERVICE: Final = 256
+HELD_PER_SERVICE: Final = 512
 """Opens that wait for one service: what comes to a busy one in a second or two. They all begin
 when it is back."""
+
+HELD_PER_KEY: Final = 256
+"""Opens of one key that wait, for whatever: it does not keep others from waiting."""
 
 HELD_OPENS: Final = 4096
 """The same for all services together. Each is a channel of its opener too, and costs 1 KiB."""
@@ -66,8 +69,10 @@ class Hold(Generic[Owner, Visitor]):
         self._missed: dict[ServiceKey, _Missed[Owner, Visitor]] = {}
         # How many of them are of one key; never 0.
         self._count_of: Counter[Hashable] = Counter()
-        # For each visitor what it waits for; in step with `_missed`.
-        self._wanted: dict[Visitor, ServiceKey] = {}
+        # For each visitor what it waits for, and its key; in step with `_missed`.
+        self._wanted: dict[Visitor, tuple[ServiceKey, Hashable]] = {}
+        # How many visitors each key has; never 0.
+        self._visitors_of: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         """How many wait."""
@@ -84,35 +89,34 @@ class Hold(Generic[Owner, Visitor]):
             self._missed[key] = _Missed(now, owner, whose)
             self._count_of[whose] += 1
 
-    def takes(self, key: ServiceKey, now: float) -> bool:
-        """May one more open wait for this service?"""
+    def takes(self, key: ServiceKey, now: float, whose: Hashable = None) -> bool:
+        """May one more open, with this key, wait for this service?"""
         missed = self._missed.get(key)
         return (
             missed is not None
             and now < missed.since + self.seconds
             and len(missed.visitors) < HELD_PER_SERVICE
             and len(self._wanted) < HELD_OPENS
+            and self._visitors_of[whose] < HELD_PER_KEY
         )
 
-    def wait(self, key: ServiceKey, visitor: Visitor) -> None:
+    def wait(self, key: ServiceKey, visitor: Visitor, whose: Hashable = None) -> None:
         """It does; `takes` was asked before."""
         self._missed[key].visitors[visitor] = None
-        self._wanted[visitor] = key
+        self._wanted[visitor] = key, whose
+        self._visitors_of[whose] += 1
 
     def leave(self, visitor: Visitor) -> None:
         """It waits no more: its leg is gone. No effect if it does not wait."""
-        key = self._wanted.pop(visitor, None)
-        if key is not None:
-            del self._missed[key].visitors[visitor]
+        if visitor in self._wanted:
+            del self._missed[self._forget_visitor(visitor)].visitors[visitor]
 
     def end(self, key: ServiceKey) -> list[Visitor]:
         """The service is there again, or will not come back. Returns who waited for it."""
         missed = self._missed.pop(key, None)
         if missed is None:
             return []
-        self._count_of[missed.whose] -= 1
-        if not self._count_of[missed.whose]:
-            del self._count_of[missed.whose]
+        _one_less(self._count_of, missed.whose)
         return self._dismiss(missed)
 
     def forget(self, may_return: Callable[[Owner], bool]) -> list[Visitor]:
@@ -147,5 +151,16 @@ class Hold(Generic[Owner, Visitor]):
 
     def _dismiss(self, missed: _Missed[Owner, Visitor]) -> list[Visitor]:
         for visitor in missed.visitors:
-            del self._wanted[visitor]
+            self._forget_visitor(visitor)
         return list(missed.visitors)
+
+    def _forget_visitor(self, visitor: Visitor) -> ServiceKey:
+        key, whose = self._wanted.pop(visitor)
+        _one_less(self._visitors_of, whose)
+        return key
+
+
+def _one_less(counter: Counter[Hashable], key: Hashable) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

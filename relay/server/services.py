@@ -341,7 +341,8 @@ class Services:
         `OpenRefused`."""
         key = wanted_key(host, port)
         wanted = format_address(host, port)
-        if key is None or not self._hold.takes(key, asyncio.get_running_loop().time()):
+        now, whose = asyncio.get_running_loop().time(), leg.identity
+        if key is None or not self._hold.takes(key, now, whose):
             raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
         if leg.full():
             text = f"{wanted}: there are too many streams already"
@@ -350,7 +351,8 @@ class Services:
             "stream held", "{service}: {leg} waits for it",
             per=leg.who, service=wanted, leg=str(leg),
         )  # fmt: skip
-        return HeldOpen(leg, again, partial(self._hold.wait, key), self._hold.leave)
+        waits = partial(self._hold.wait, key, whose=whose)
+        return HeldOpen(leg, again, waits, self._hold.leave)
 
     def _try_again(self, held: list[HeldOpen]) -> None:
         """Pass them on to the service, or refuse them if it is not there."""

@@ -60,6 +60,20 @@ def test_one_key_does_not_use_up_what_may_be_missed(hold: Hold[bytes, str]) -> N
     assert hold.takes(DB, 15.0)
 
 
+def test_one_key_does_not_keep_others_from_waiting(hold: Hold[bytes, str]) -> None:
+    hold.lost(GPU, KEY, 0.0)
+    visitors = [str(number) for number in range(hold_module.HELD_PER_KEY)]
+    for visitor in visitors:
+        assert hold.takes(GPU, 0.0, KEY)
+        hold.wait(GPU, visitor, KEY)
+    assert not hold.takes(GPU, 0.0, KEY)
+    assert hold.takes(GPU, 0.0, OTHER)
+    hold.leave(visitors[0])
+    assert hold.takes(GPU, 0.0, KEY)
+    assert hold.end(GPU) == visitors[1:]
+    assert not hold._visitors_of
+
+
 def test_what_a_removed_key_had_published_is_not_waited_for(hold: Hold[bytes, str]) -> None:
     hold.lost(GPU, KEY, 0.0)
     hold.lost(DB, OTHER, 0.0)
