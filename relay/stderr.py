@@ -54,7 +54,7 @@ class LineWriter:
     def write(self, line: str, *, always: bool = False) -> None:
         """Write a line, which ends with a newline, soon. `always`: do not drop it."""
         if self._descriptor is None:
-            if self._stream is not None:
+            if self._stream is not None and not self._stream.closed:
                 self._stream.write(line)
                 self._stream.flush()
             return

@@ -162,6 +162,11 @@ class SplitLeg(StockLeg):
     def stream_on(self, transport: asyncio.BaseTransport) -> Any:
         return TransportStream(transport, self)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A line in pieces counts more than once: asyncssh's own limit is the one that is tested.
+        self.before_login = None
+
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         for start in range(0, len(data), PIECE):
             self.stream.feed(data[start : start + PIECE])

@@ -211,7 +211,10 @@ def test_the_unit_is_played_as_strictly_as_it_says(site: Site) -> None:
     process = start(site, "\n".join(lines), "probe")
     process.end()
     nothing = "0000000000000000"
-    assert [" ".join(line.split()) for line in process.lines] == [
+    lines = [" ".join(line.split()) for line in process.lines]
+    # This very checkout may be in a folder of /tmp, and is there read-only then.
+    checkout = "/".join(Path(relay.__file__).parts[:3]).removeprefix("/")
+    assert [line for line in lines if line != checkout] == [
         f"{USER}", "/", f"{USER}", "/var/lib/relay-agent relay-agent /var/lib/relay-agent", "0077",
         "wrote its own", "read", "/tmp/x",
         f"CapEff: {nothing}", f"CapBnd: {nothing}", f"CapAmb: {nothing}", "NoNewPrivs: 1",
