@@ -46,7 +46,7 @@ from tests.programs.traffic import (
     together,
 )
 
-LARGE = 256 * MIB
+LARGE = 64 * MIB
 SIZE = 8 * MIB
 STREAMS = 100
 SMALL = 64 * 1024

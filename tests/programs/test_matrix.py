@@ -35,7 +35,7 @@ from tests.programs.traffic import (
     together,
 )
 
-SIZE: Final = 64 * MIB
+SIZE: Final = 16 * MIB
 STREAMS: Final = 50
 SMALL: Final = 64 * 1024
 

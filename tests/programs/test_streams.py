@@ -28,7 +28,7 @@ from tests.programs.traffic import (
     wait_until_gone,
 )
 
-LARGE = 256 * MIB
+LARGE = 64 * MIB
 STREAMS = 200
 SMALL = 64 * 1024
 
