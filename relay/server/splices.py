@@ -33,7 +33,7 @@ class SpliceEnd(ChannelHandler):
         if channel is None:
             return
         there = stream.ends[1 - self.side]
-        there.leg.forward(view, start, length, channel, self.leg)
+        there.leg.forward(view, start, length, channel)
         if splice.wants_release(there.side):
             there.release()
 

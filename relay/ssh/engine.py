@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from relay.policy.limits import (
     BUSY_POLL,
     RECEIVE_BUFFER,
+    RELEASE_BELOW,
     SCRATCH,
     WAITING_PER_PROCESS,
 )
@@ -74,6 +75,8 @@ class Engine:
         # Bytes that wait in the queues of all legs together; the legs keep it below the limit.
         self.waiting = 0
         self.waiting_limit = WAITING_PER_PROCESS
+        # How many legs have any.
+        self.legs_waiting = 0
         # What the splices of all legs may have under way beyond their first credit.
         self.credit = Credit()
         # What the windows of all endpoints share.
@@ -93,6 +96,14 @@ class Engine:
     def close(self) -> None:
         """Its legs are gone."""
         self.watch.close()
+
+    @property
+    def too_much_for_one(self) -> int:
+        """Bytes that may wait for one leg: any number, until too much waits in all; then its share.
+        So those who made it too much pay for it, and not whoever comes next."""
+        if self.waiting <= self.waiting_limit:
+            return self.waiting_limit
+        return max(RELEASE_BELOW, self.waiting_limit // max(1, self.legs_waiting))
 
     def mark(self, leg: Flushable) -> None:
         """`leg` has something to send; it is flushed at the end of the batch, or soon."""

@@ -28,7 +28,6 @@ from relay.policy.limits import (
     FLUSH_SIZE,
     OUTPUT_PER_LEG,
     PACKETS_PER_TURN,
-    RELEASE_BELOW,
     STALL_BYTES,
     STALL_TIMEOUT,
     WAITING_PER_LEG,
@@ -165,8 +164,8 @@ class Leg(FastConnection):
     def closed(self) -> None:
         if self._stall_check is not None:
             self._stall_check.cancel()
-        self.engine.waiting -= self._queue.waiting
-        self._queue = FairQueue()
+        waited, self._queue = self._queue.waiting, FairQueue()
+        self._let_go(waited)
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             self._tell(waiter)
@@ -291,16 +290,13 @@ class Leg(FastConnection):
             return False
         return self._nested is None or self._nested.has_room
 
-    def forward(
-        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg
-    ) -> None:
-        """Send the opened data packet at `start`, which came from the leg `source`, on `channel`
-        of this leg. `source` flushes at the end of its batch, and is paused while too much waits
-        here."""
+    def forward(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
+        """Send the opened data packet at `start` on `channel` of this leg. Who it comes from
+        flushes at the end of its batch. Where too much waits already, the channel breaks."""
         if self.has_room:
             self.send_data(view, start, length, channel)
         else:
-            self._enqueue(view, start, length, channel, source)
+            self._enqueue(view, start, length, channel)
 
     def send_data(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
         """Send the opened data packet at `start` on `channel`. The caller has asked `has_room`,
@@ -373,7 +369,7 @@ class Leg(FastConnection):
     def cut(self, channel: Channel) -> bool:
         """Throw away what waits for `channel`; was there anything?"""
         size = self._queue.drop(channel)
-        self.engine.waiting -= size
+        self._let_go(size)
         return size > 0
 
     def write(self, data: Buffer) -> None:
@@ -445,35 +441,36 @@ class Leg(FastConnection):
 
     # -- what waits
 
-    def _enqueue(
-        self, view: memoryview, start: int, length: int, channel: Channel, source: Leg
-    ) -> None:
+    def _enqueue(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
         self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
-        full = self._queue.waiting > self.waiting_limit
-        if full or self.engine.waiting > self.engine.waiting_limit:
-            if self.limit_hit is not None:
-                self.limit_hit("waiting-per-leg" if full else "waiting-per-process")
-            self._overflow(channel, source)
-
-    def _overflow(self, channel: Channel, source: Leg) -> None:
-        """Too much waits. Where it is this leg's doing, its own streams pay for it; else what comes
-        for it waits where it is until it has room, which is soon."""
+        waiting, most = self._queue.waiting, self.engine.too_much_for_one
+        if waiting <= self.waiting_limit and waiting <= most:
+            return
+        if self.limit_hit is not None:
+            full = waiting > self.waiting_limit
+            self.limit_hit("waiting-per-leg" if full else "waiting-per-process")
         handler = self.handlers.get(channel.local_id)
-        if self._queue.waiting > RELEASE_BELOW and isinstance(handler, ChannelHandler):
+        if isinstance(handler, ChannelHandler):
             handler.overflow()
-        else:
-            self._pause(source)
 
     def _hold(self, channel: Channel, packet: bytearray) -> None:
+        if not self._queue:
+            self.engine.legs_waiting += 1
         self._queue.push(channel, packet)
         self.engine.waiting += len(packet)
+
+    def _let_go(self, size: int) -> None:
+        """So much waits here no longer."""
+        self.engine.waiting -= size
+        if size and not self._queue:
+            self.engine.legs_waiting -= 1
 
     def _seal_waiting(self) -> None:
         """Seal of what waits as much as leaves in one send."""
         queue, output = self._queue, self._output
         while queue and output.size < FLUSH_SIZE and self.can_send and self.alive:
             channel, packet = queue.pop()
-            self.engine.waiting -= len(packet)
+            self._let_go(len(packet))
             self._seal_waited(channel, packet)
 
     def _seal_waited(self, channel: Channel, packet: bytearray) -> None:

@@ -20,6 +20,7 @@ from relay.log import EventLog
 from relay.policy.limits import FED_PACKET, FLUSH_PACKETS, PACKETS_PER_TURN
 from relay.policy.services import Service
 from relay.server.splices import SplicedStream
+from relay.ssh import engine as engine_module
 from relay.ssh.engine import Engine
 from relay.ssh.hostkeys import HostKey
 from relay.ssh.internals import GcmEncryption
@@ -379,6 +380,36 @@ def test_who_is_told_of_room_may_send_and_make_room_elsewhere_without_end() -> N
             leg.engine.mark(leg)
         bench.a.engine.flush()
         assert [way.times for way in ways] == [0, 0]
+
+    on_a_loop(test)
+
+
+def test_who_made_it_too_much_for_all_pays_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two legs that do not read: one holds nearly all that may wait in the process."""
+    monkeypatch.setattr(engine_module, "RELEASE_BELOW", 100)
+
+    def test(bench: Bench) -> None:
+        splice, other = bench.another_splice()
+        engine, greedy = bench.engine, bench.c
+        for leg in (greedy, other):
+            bench.stream(leg).room = 0
+        for _ in range(2 * FLUSH_PACKETS):  # What is sealed before the socket is seen to be full.
+            bench.receive(bench.data(bytes(50)) + bench.data(bytes(50), splice), iter([10**6]))
+        engine.waiting_limit = engine.waiting + 2000
+        bench.receive(b"".join(bench.data(bytes(500)) for _ in range(3)), iter([10**6]))
+        assert engine.legs_waiting == 2
+        assert not splice.failure
+        # Now all is full. The modest one still gets what comes, and the greedy one is broken.
+        bench.receive(bench.data(bytes(500)), iter([10**6]))
+        bench.receive(bench.data(b"modest", splice), iter([10**6]))
+        assert (bench.splice.failure, splice.failure) == (
+            "too much waits for who does not read it", "",
+        )  # fmt: skip
+        assert engine.waiting < engine.waiting_limit
+        for leg in (greedy, other):
+            bench.stream(leg).room = None
+            leg.flush()
+        assert (engine.waiting, engine.legs_waiting) == (0, 0)
 
     on_a_loop(test)
 
