@@ -210,12 +210,8 @@ async def test_a_leg_that_others_crowd_out_keeps_its_streams() -> None:
     bench.engine.waiting_limit = 1
     for _ in range(2):  # The first fills the socket.
         bench.receive(bench.data(bytes(2**15)), repeat(1 << 17))
-    assert bench.stream(bench.a).paused
-    bench.stream(bench.c).room = None
-    bench.c.flush()
-    bench.engine.flush()
-    assert not bench.stream(bench.a).paused
     assert not bench.splice.failure
+    assert not bench.stream(bench.a).paused
 
 
 @pytest.mark.anyio
