@@ -183,13 +183,26 @@ class Sntrup761:
     secret_bytes = sntrup.SECRET_SIZE
 
     def __init__(self, alg_name: bytes) -> None:
-        pass
+        # What `prepare` has made for the next `encaps`.
+        self._prepared: tuple[bytes, bytes] | None = None
 
     def get_public(self) -> bytes:
         raise NotImplementedError("only a server's half is there")
 
+    async def prepare(self, peer_public: bytes) -> None:
+        """Do the work of `encaps`, which takes a millisecond and more, in turn with others."""
+        steps = sntrup.encapsulation(peer_public)
+        while self._prepared is None:
+            try:
+                next(steps)
+            except StopIteration as end:
+                self._prepared = end.value
+            else:
+                await asyncio.sleep(0)
+
     def encaps(self, peer_public: bytes) -> tuple[bytes, bytes]:
-        return sntrup.encapsulate(peer_public)
+        prepared, self._prepared = self._prepared, None
+        return prepared or sntrup.encapsulate(peer_public)
 
     def decaps(self, ciphertext: bytes) -> bytes:
         raise NotImplementedError("only a server's half is there")
@@ -755,22 +768,30 @@ class FastServerConnection(FastConnection, SSHServerConnection):
     async def _kexinit_received(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         await super()._kexinit_received(pkttype, pktid, packet)
         key = self._server_host_key
-        if self._kex is not None and key is not None and key.key_algorithm == RSA:
+        if self._kex is None or key is None:
+            return
+        if key.key_algorithm == RSA:
             # asyncssh writes the algorithm that one client chose into what all clients share.
             self._server_host_key = copy.copy(key)
-            self._kex._packet_handlers = {MSG_KEX_ECDH_INIT: self._ecdh_init_received}
+        self._kex._packet_handlers = {MSG_KEX_ECDH_INIT: self._ecdh_init_received}
 
     async def _ecdh_init_received(
         self, kex: Any, pkttype: int, pktid: int, packet: SSHPacket
     ) -> None:
-        """asyncssh's `_process_init`, with the signature made outside the loop."""
+        """asyncssh's `_process_init`; what takes more than a millisecond stops nobody else."""
         kex._parse_client_key(packet)
         packet.check_end()
         key = self._server_host_key
         assert key is not None
+        post_quantum = getattr(kex, "_pq", None)
+        if isinstance(post_quantum, Sntrup761):
+            await post_quantum.prepare(kex._client_pub[: sntrup.PUBLIC_KEY_SIZE])
         secret = kex._compute_server_shared()
         digest = kex._compute_hash(key.public_data, secret)
-        signature = await self._loop.run_in_executor(SIGNER, key.sign, digest)
+        if key.key_algorithm == RSA:
+            signature = await self._loop.run_in_executor(SIGNER, key.sign, digest)
+        else:
+            signature = key.sign(digest)
         if self.alive:
             kex._send_reply(key.public_data, signature)
             self.send_newkeys(secret, digest)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -44,11 +44,28 @@ def encapsulate(public_key: bytes) -> tuple[bytes, bytes]:
 
     Raises ValueError if that is no public key.
     """
+    steps = encapsulation(public_key)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            secret, ciphertext = end.value
+            return secret, ciphertext
+
+
+def encapsulation(public_key: bytes) -> Generator[None, None, tuple[bytes, bytes]]:
+    """`encapsulate` in four steps of about the same length, for who has others to serve meanwhile.
+
+    Raises ValueError if that is no public key.
+    """
     if len(public_key) != PUBLIC_KEY_SIZE:
         raise ValueError(f"a public key of {len(public_key)} bytes")
     short = short_polynomial()
+    yield
     key = [number - _SHIFT for number in decode(public_key, _KEY_LIMITS)]
+    yield
     rounded = [(number + _SHIFT + 1) // 3 for number in multiply(key, short)]
+    yield
     hidden = _hash(3, encode_short(short))
     confirmation = _hash(2, hidden + _hash(4, public_key))
     ciphertext = encode(rounded, _ROUNDED_LIMITS) + confirmation

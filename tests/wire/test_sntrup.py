@@ -15,6 +15,17 @@ from relay.wire.sntrup import CIPHERTEXT_SIZE, PUBLIC_KEY_SIZE, SECRET_SIZE, WEI
 LIMITS = st.lists(st.integers(1, 16383), min_size=1, max_size=20)
 
 
+def test_an_encapsulation_leaves_turns_to_others() -> None:
+    key = sntrup.encode([secrets.randbelow(Q) for _ in range(P)], [Q] * P)
+    steps = sntrup.encapsulation(key)
+    for _ in range(3):
+        next(steps)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    secret, ciphertext = end.value.value
+    assert (len(secret), len(ciphertext)) == (SECRET_SIZE, CIPHERTEXT_SIZE)
+
+
 @given(st.data())
 def test_what_is_encoded_is_decoded(data: st.DataObject) -> None:
     limits = data.draw(LIMITS)
