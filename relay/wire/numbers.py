@@ -53,9 +53,9 @@ ASK_AGAIN: Final = b"ask-again" + PRIVATE
 RELAY_VERSION: Final = "SSH-2.0-relay"
 """The version line of B, and of those who dial it: these understand the requests above."""
 
-ENDPOINT_VERSION: Final = "SSH-2.0-relay-endpoint"
+ENDPOINT_VERSION: Final = "SSH-2.0-relay_endpoint"
 """That of an agent's endpoint, so that A can tell the end of the way from a relay on it. (RFC 4253
-§4.2 forbids the minus sign; nobody divides the line behind the second one, and others have it.)"""
+§4.2: a software version has no minus sign.)"""
 
 VERSION_START: Final = "SSH-2.0-"
 """What every version line begins with; asyncssh wants to hear the rest."""

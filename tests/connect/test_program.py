@@ -20,7 +20,7 @@ from tests.programs.process import GUARD
 from tests.programs.traffic import free_port
 
 RELAY = "SSH-2.0-relay"
-ENDPOINT = "SSH-2.0-relay-endpoint"
+ENDPOINT = "SSH-2.0-relay_endpoint"
 OPENSSH = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3"
 
 
