@@ -166,9 +166,7 @@ class Leg(FastConnection):
             self._stall_check.cancel()
         waited, self._queue = self._queue.waiting, FairQueue()
         self._let_go(waited)
-        waiters, self._waiters = self._waiters, {}
-        for waiter in waiters:
-            self._tell(waiter)
+        self._tell_waiters()
 
     # -- in
 
@@ -493,17 +491,16 @@ class Leg(FastConnection):
 
     def wake(self) -> None:
         """Tell those who wait, if there still is room for them."""
-        if not self.has_room:
-            return
+        if self.has_room:
+            self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
-            self._tell(waiter)
-
-    def _tell(self, waiter: Waiter) -> None:
-        try:
-            waiter.leg_has_room(self)
-        except Exception:  # The others are told nevertheless.
-            self.internal_error()
+            try:
+                waiter.leg_has_room(self)
+            except Exception:  # The others are told nevertheless.
+                self.internal_error()
 
     def leg_has_room(self, leg: Leg) -> None:
         """A leg that this one feeds has room again, or need not have any."""

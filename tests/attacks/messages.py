@@ -8,7 +8,7 @@ other side gave are `recipient`, as in RFC 4254 §5.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -171,6 +171,19 @@ def channel_success(recipient: int) -> bytes:
 
 def channel_failure(recipient: int) -> bytes:
     return Byte(CHANNEL_FAILURE) + UInt32(recipient)
+
+
+ON_A_CHANNEL: Final[dict[str, Callable[[int], bytes]]] = {
+    "confirmation": lambda number: confirmation(number, sender=3),
+    "failure": failure,
+    "window adjust": lambda number: window_adjust(number, 1000),
+    "data": data,
+    "extended data": extended_data,
+    "eof": eof,
+    "close": close,
+    "request": channel_request,
+}
+"""What names a channel by its number and may mean something on it, by name."""
 
 
 def anything(number: int, fields: bytes = b"") -> bytes:

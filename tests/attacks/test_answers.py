@@ -17,35 +17,26 @@ from tests.attacks.bystander import Bystander
 from tests.attacks.messages import (
     CLOSE,
     DATA,
+    ON_A_CHANNEL,
     OPEN,
     OPEN_CONFIRMATION,
     OPEN_FAILURE,
     PROTOCOL_ERROR,
     channel_failure,
-    channel_request,
     channel_success,
     close,
     confirmation,
     data,
     eof,
-    extended_data,
     failure,
     open_direct,
-    window_adjust,
 )
 from tests.attacks.peer import Peer
 from tests.attacks.peers import hostile_agent, hostile_consumer
 from tests.programs.chain import Chain
 
 MESSAGES: Final[dict[str, Callable[[int], bytes]]] = {
-    "confirmation": lambda number: confirmation(number, sender=3),
-    "failure": failure,
-    "window adjust": lambda number: window_adjust(number, 1000),
-    "data": data,
-    "extended data": extended_data,
-    "eof": eof,
-    "close": close,
-    "request": channel_request,
+    **ON_A_CHANNEL,
     "success": channel_success,
     "channel failure": channel_failure,
 }

@@ -4,7 +4,7 @@ not meant for it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
@@ -13,18 +13,15 @@ from tests.attacks.messages import (
     CLOSE,
     CONNECT_FAILED,
     GLOBAL_REQUEST,
+    ON_A_CHANNEL,
     OPEN,
     OPEN_CONFIRMATION,
     OPEN_FAILURE,
     PROHIBITED,
     PROTOCOL_ERROR,
-    channel_request,
     close,
     confirmation,
     data,
-    eof,
-    extended_data,
-    failure,
     open_forwarded,
     request_success,
     window_adjust,
@@ -35,18 +32,8 @@ from tests.programs.chain import Site
 from tests.programs.process import Process
 from tests.programs.traffic import MIB, Service, dial
 
-MESSAGES: Final[dict[str, Callable[[int], bytes]]] = {
-    "confirmation": lambda number: confirmation(number, sender=3),
-    "failure": failure,
-    "window adjust": lambda number: window_adjust(number, 1000),
-    "data": data,
-    "extended data": extended_data,
-    "eof": eof,
-    "close": close,
-    "request": channel_request,
-}
 ON_AN_OPEN_CHANNEL: Final = {
-    **MESSAGES,
+    **ON_A_CHANNEL,
     "too much data": lambda number: data(number, bytes(4 * MIB)),
     "a window over all bounds": lambda number: window_adjust(number, 2**32 - 1),
 }
@@ -86,7 +73,7 @@ async def an_agent(site: Site, b: HostileRelay, service: Service) -> tuple[Proce
 async def test_every_message_to_an_agent(site: Site, b: HostileRelay, is_open: bool) -> None:
     service = site.service()
     program, leg = await an_agent(site, b, service)
-    for name, message in (ON_AN_OPEN_CHANNEL if is_open else MESSAGES).items():
+    for name, message in (ON_AN_OPEN_CHANNEL if is_open else ON_A_CHANNEL).items():
         number = 0
         if is_open:
             await leg.send(open_forwarded("gpu1", 8000, sender=5))
@@ -144,7 +131,7 @@ async def a_connect(site: Site, b: HostileRelay) -> tuple[Process, Peer, int]:
 @pytest.mark.parametrize("is_open", [False, True], ids=["an open", "an open channel"])
 async def test_every_message_to_a_connect(site: Site, b: HostileRelay, is_open: bool) -> None:
     program, leg, port = await a_connect(site, b)
-    for name, message in (ON_AN_OPEN_CHANNEL if is_open else MESSAGES).items():
+    for name, message in (ON_AN_OPEN_CHANNEL if is_open else ON_A_CHANNEL).items():
         with dial(port):
             number = (await leg.expect(OPEN, kind=b"direct-tcpip")).sender
             if is_open:

@@ -17,7 +17,7 @@ import pytest
 from asyncssh import SSHClientConnection
 
 from tests.programs.chain import SERVERS, Server, Site
-from tests.programs.stock import login
+from tests.programs.stock import login, may_publish
 from tests.programs.traffic import free_port
 
 
@@ -148,7 +148,7 @@ async def ask(site: Site, server: Server, key: str, published: int, free: int) -
                 if await may_open(leg, *address(filled(target, published, free))):
                     opens.add(target)
             for bind in PUBLISHES:
-                if await may_listen(leg, *address(filled(bind, published, free))):
+                if await may_publish(leg, *address(filled(bind, published, free))):
                     publishes.add(bind)
             return Answers(True, frozenset(opens), frozenset(publishes))
     except asyncssh.PermissionDenied:
@@ -167,16 +167,6 @@ async def may_open(leg: SSHClientConnection, host: str, port: int) -> bool:
     except asyncssh.ChannelOpenError as error:
         return error.code != asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
     writer.close()
-    return True
-
-
-async def may_listen(leg: SSHClientConnection, bind: str, port: int) -> bool:
-    try:
-        listener = await leg.forward_remote_port(bind, port, "localhost", 1)
-    except asyncssh.ChannelListenError:
-        return False
-    listener.close()
-    await listener.wait_closed()
     return True
 
 
