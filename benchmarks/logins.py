@@ -18,14 +18,14 @@ from typing import Final
 
 import asyncssh
 
-from relay.log import EventLog
-from relay.policy.authorized_keys import Entry
-from relay.policy.grants import Grant
+from relay.core.grants import Grant
+from relay.io.engine import Engine
+from relay.life.admission import Startup
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.relay import Relay
-from relay.ssh.admission import Startup
-from relay.ssh.engine import Engine
 from relay.ssh.server import ServerLeg, server_options
+from relay.trust.authorized_keys import Entry
 
 CROWDS: Final = (1_000, 10_000)
 NEWCOMERS: Final = 1_000

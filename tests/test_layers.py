@@ -14,10 +14,13 @@ import relay
 ROOT: Final = Path(relay.__file__).parent
 
 LAYERS: Final[list[set[str]]] = [
-    {"relay.damper", "relay.stderr"},
-    {"relay.errors", "relay.log"},
+    {"relay.errors", "relay.system"},
+    {"relay.observe"},
     {"relay.wire"},
-    {"relay.policy"},
+    {"relay.core"},
+    {"relay.sshconfig"},
+    {"relay.trust"},
+    {"relay.io", "relay.life"},
     {"relay.ssh"},
     {"relay.server", "relay.agent", "relay.connect"},
     {"relay.cli"},
@@ -39,9 +42,9 @@ NOT_EVERYWHERE: Final = {
     "getgid", "getuid", "mkfifo", "open_unix_connection", "recvmsg", "sendmsg", "start_unix_server",
 }  # fmt: skip
 NO_MODULES_EVERYWHERE: Final = {"fcntl", "grp", "pwd", "resource", "termios", "uvloop"}
-"""What Windows' Python lacks, and what a module uses by the names in relay/ssh/system.py."""
+"""What Windows' Python lacks, and what a module uses by the names in relay/system.py."""
 
-SYSTEM: Final = "relay.ssh.system"
+SYSTEM: Final = "relay.system"
 """That place."""
 
 
@@ -90,13 +93,16 @@ def test_an_import_goes_only_downwards(module: str) -> None:
     assert {name for name in imported if name and HEIGHT[name] >= height} == set()
 
 
-def test_only_the_ssh_layer_imports_asyncssh() -> None:
+def test_asyncssh_is_known_to_its_host_and_to_those_who_read_keys() -> None:
     importing = {module for module in MODULES if "asyncssh" in outside(module)}
-    assert {module for module in importing if part_of(module) != "relay.ssh"} == set()
+    assert {part_of(module) for module in importing} <= {"relay.ssh", "relay.trust"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) == "relay.wire"])
-def test_the_wire_is_bytes_in_bytes_out(module: str) -> None:
+PURE: Final = {"relay.wire", "relay.core"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) in PURE])
+def test_the_core_is_bytes_in_bytes_out(module: str) -> None:
     assert outside(module) & INPUT_AND_OUTPUT == set()
 
 
@@ -105,5 +111,5 @@ def test_what_not_every_system_has_is_asked_of_one_place(module: str) -> None:
     tree = ast.parse(MODULES[module].read_bytes())
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert (used & NOT_EVERYWHERE) | (outside(module) & NO_MODULES_EVERYWHERE) == set(), (
-        "not there on Windows: relay/ssh/system.py has it for every system"
+        "not there on Windows: relay/system.py has it for every system"
     )

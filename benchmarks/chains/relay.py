@@ -12,7 +12,7 @@ import relay
 from benchmarks.chains import keys
 from benchmarks.chains.chain import Builder, Chain, Hub, Site, free_port
 from benchmarks.processes import Process, python
-from relay.ssh.system import HAVE_UVLOOP
+from relay.system import HAVE_UVLOOP
 
 _SERVICE = "gpu1:8000"
 _ENDPOINT = "gpu1"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.policy.forward import Forward
-from relay.policy.grants import Permit
-from relay.policy.limits import BUSY_POLL
-from relay.ssh.config import ClientConfig, YesNo
-from relay.wire.window import MOST
+from relay.core.forward import Forward
+from relay.core.grants import Permit
+from relay.core.limits import BUSY_POLL
+from relay.core.window import MOST
+from relay.sshconfig.client import ClientConfig, YesNo
 
 
 @dataclass(frozen=True, slots=True)

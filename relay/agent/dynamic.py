@@ -15,13 +15,13 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from relay.log import EventLog
-from relay.policy.forward import format_address
-from relay.policy.grants import Permit
-from relay.ssh.dial import dial_service
+from relay.core.channel import Half
+from relay.core.forward import format_address
+from relay.core.grants import Permit
+from relay.io.dial import dial_service
+from relay.observe.log import EventLog
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.leg import Leg
-from relay.wire.channel import Half
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
 
 NEGOTIATION_TIMEOUT: Final = 30.0

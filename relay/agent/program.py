@@ -16,18 +16,18 @@ import anyio
 from relay.agent.config import AgentConfig
 from relay.agent.dynamic import SocksExit, SocksStream
 from relay.agent.session import SessionEndpoint
+from relay.core.forward import Forward, format_address
+from relay.core.grants import Permit
+from relay.core.services import SHARE_MARK, is_address, is_privileged
 from relay.errors import LegLost, Refused, UsageError
-from relay.log import EventLog
-from relay.policy.backoff import HELD, HURRIED, SLOW, Backoff
-from relay.policy.forward import Forward, format_address
-from relay.policy.grants import Permit
-from relay.policy.services import SHARE_MARK, is_address, is_privileged
+from relay.io.dial import dial_service, dial_unix
+from relay.io.engine import Engine
+from relay.life.backoff import HELD, HURRIED, SLOW, Backoff
+from relay.life.supervise import Prompt, Supervisor
+from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg, connect, explain
-from relay.ssh.dial import dial_service, dial_unix
 from relay.ssh.endpoint import Endpoint, log_end
-from relay.ssh.engine import Engine
 from relay.ssh.handler import OpenRefused
-from relay.ssh.supervise import Prompt, Supervisor
 from relay.wire.messages import agent_started
 from relay.wire.numbers import AGENT_STARTED, OpenFailure
 

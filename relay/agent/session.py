@@ -13,24 +13,24 @@ import asyncio
 from typing import Final
 
 from relay.agent.config import EndpointConfig
+from relay.core.forward import MAX_PORT, format_address
+from relay.core.patterns import parse_ip
+from relay.core.services import is_privileged
 from relay.errors import AddressError
-from relay.log import EventLog
-from relay.policy.forward import MAX_PORT, format_address
-from relay.policy.patterns import parse_ip
-from relay.policy.services import is_privileged
-from relay.ssh.admission import REPORT_INTERVAL, Admission, Startup
-from relay.ssh.config import DEFAULT_PORT, GatewayPorts
-from relay.ssh.dial import dial_service
+from relay.io.dial import dial_service
+from relay.life.admission import REPORT_INTERVAL, Admission, Startup
+from relay.observe.log import EventLog
 from relay.ssh.endpoint import Endpoint, log_end
 from relay.ssh.handler import OpenRefused
-from relay.ssh.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
 from relay.ssh.judge import Judge
-from relay.ssh.keyfile import KeyFile
-from relay.ssh.known_hosts import host_name, line_for
 from relay.ssh.leg import Leg
 from relay.ssh.listener import Listener
 from relay.ssh.nested import NestedStream
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
+from relay.sshconfig.client import DEFAULT_PORT, GatewayPorts
+from relay.trust.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
+from relay.trust.keyfile import KeyFile
+from relay.trust.known_hosts import host_name, line_for
 from relay.wire.numbers import ENDPOINT_VERSION, OpenFailure
 
 THIS_MACHINE: Final = "127.0.0.1"

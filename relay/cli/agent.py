@@ -22,13 +22,13 @@ from relay.cli.options import (
 )
 from relay.cli.run import run_program
 from relay.cli.service import default_state_dir
+from relay.core.forward import Forward, parse_port
+from relay.core.grants import parse_permitopen
+from relay.core.services import SHARE_MARK, is_address, unmarked, validate_name
 from relay.errors import LocalError, UsageError
-from relay.policy import ssh_keywords as keywords
-from relay.policy.forward import Forward, parse_port
-from relay.policy.grants import parse_permitopen
-from relay.policy.services import SHARE_MARK, is_address, unmarked, validate_name
-from relay.ssh.config import DEFAULT_PORT
-from relay.ssh.supervise import Prompt
+from relay.life.supervise import Prompt
+from relay.sshconfig import keywords
+from relay.sshconfig.client import DEFAULT_PORT
 
 PROGRAM: Final = "relay-agent"
 

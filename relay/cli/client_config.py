@@ -10,28 +10,27 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from relay.cli.ssh_files import load
+from relay.core.forward import Forward, parse_destination
 from relay.errors import UsageError
-from relay.policy import ssh_keywords as keywords
-from relay.policy import ssh_values as values
-from relay.policy.forward import Forward, parse_destination
-from relay.policy.ssh_config import Config
-from relay.policy.ssh_keywords import Keyword
-from relay.policy.ssh_tokens import (
+from relay.sshconfig import keywords, values
+from relay.sshconfig.client import (
+    SERVER_ALIVE_COUNT_MAX,
+    SERVER_ALIVE_INTERVAL,
+    ClientConfig,
+    StrictHostKeyChecking,
+)
+from relay.sshconfig.config import Config
+from relay.sshconfig.keywords import Keyword
+from relay.sshconfig.tokens import (
     PROXY_TOKENS,
     expand_command,
     expand_path,
     expand_tokens,
     expand_variables,
 )
-from relay.policy.ssh_values import Hop
-from relay.policy.ssh_words import Line, Place
-from relay.ssh.algorithms import CIPHER_NAMES, HOST_KEY_NAMES, KEX_NAMES, MAC_NAMES
-from relay.ssh.config import (
-    SERVER_ALIVE_COUNT_MAX,
-    SERVER_ALIVE_INTERVAL,
-    ClientConfig,
-    StrictHostKeyChecking,
-)
+from relay.sshconfig.values import Hop
+from relay.sshconfig.words import Line, Place
+from relay.trust.algorithms import CIPHER_NAMES, HOST_KEY_NAMES, KEX_NAMES, MAC_NAMES
 
 T = TypeVar("T")
 

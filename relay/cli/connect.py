@@ -21,10 +21,10 @@ from relay.cli.options import (
 from relay.cli.run import run_program
 from relay.connect.config import DEFAULT_WAIT, ConnectConfig
 from relay.errors import UsageError
-from relay.policy import ssh_keywords as keywords
-from relay.policy.ssh_values import stdio_forward
-from relay.policy.ssh_words import Place
-from relay.ssh.supervise import Prompt
+from relay.life.supervise import Prompt
+from relay.sshconfig import keywords
+from relay.sshconfig.values import stdio_forward
+from relay.sshconfig.words import Place
 
 PROGRAM: Final = "relay-connect"
 

@@ -14,13 +14,13 @@ import relay
 from relay.cli.completion import SHELLS, PrintCompletion
 from relay.cli.settings import checked
 from relay.cli.units import PRINT_UNIT, AnyConfig, unit
+from relay.core.limits import BUSY_POLL, LONGEST_BUSY_POLL
+from relay.core.window import LEAST, MOST, START
 from relay.errors import ConfigError, LocalError, UsageError
-from relay.log import EventLog, configure
-from relay.policy.limits import BUSY_POLL, LONGEST_BUSY_POLL
-from relay.policy.ssh_values import parse_size
-from relay.ssh.algorithms import CIPHERS
-from relay.ssh.config import DEFAULT_PORT
-from relay.wire.window import LEAST, MOST, START
+from relay.observe.log import EventLog, configure
+from relay.sshconfig.client import DEFAULT_PORT
+from relay.sshconfig.values import parse_size
+from relay.trust.algorithms import CIPHERS
 
 Config = TypeVar("Config", bound=AnyConfig)
 

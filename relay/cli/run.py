@@ -16,9 +16,9 @@ import anyio
 from anyio.abc import TaskStatus
 
 from relay.errors import RelayError
-from relay.log import EventLog
-from relay.ssh.descriptors import raise_limit
-from relay.ssh.system import RELOAD, new_event_loop, open_signal_receiver
+from relay.io.descriptors import raise_limit
+from relay.observe.log import EventLog
+from relay.system import RELOAD, new_event_loop, open_signal_receiver
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1

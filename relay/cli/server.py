@@ -20,18 +20,18 @@ from relay.cli.options import (
 from relay.cli.run import run_program
 from relay.cli.service import default_state_dir
 from relay.cli.settings import Several, checked, read_settings
-from relay.errors import UsageError
-from relay.policy.forward import parse_listen
-from relay.policy.hold import HOLD
-from relay.policy.limits import (
+from relay.core.forward import parse_listen
+from relay.core.hold import HOLD
+from relay.core.limits import (
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     Limits,
     NetBlockSize,
     Startups,
 )
-from relay.policy.ssh_values import parse_size
+from relay.errors import UsageError
 from relay.server.config import DRAIN, ServerConfig
+from relay.sshconfig.values import parse_size
 
 PROGRAM: Final = "relay-server"
 

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from relay.core.patterns import parse_ip
 from relay.errors import FileError, UsageError
-from relay.policy import ssh_keywords as keywords
-from relay.policy.patterns import parse_ip
-from relay.policy.ssh_config import Config, Source
-from relay.policy.ssh_tokens import Local
-from relay.policy.ssh_words import Place
-from relay.ssh.system import SHELL, group_of_one, shell_command, user_id
+from relay.sshconfig import keywords
+from relay.sshconfig.config import Config, Source
+from relay.sshconfig.tokens import Local
+from relay.sshconfig.words import Place
+from relay.system import SHELL, group_of_one, shell_command, user_id
 
 SYSTEM_FOLDER: Final = "/etc/ssh"
 
@@ -111,7 +111,7 @@ def local_facts() -> Local:
 
 
 class Machine:
-    """`relay.policy.ssh_config.Outside` in earnest."""
+    """`relay.sshconfig.config.Outside` in earnest."""
 
     def find(self, pattern: str) -> list[str]:
         return sorted(glob.glob(os.path.expanduser(pattern), include_hidden=False))

@@ -19,14 +19,14 @@ from relay.agent.config import AgentConfig
 from relay.cli import ssh_files
 from relay.cli.service import Service, Specified, default_state_dir, quoted
 from relay.connect.config import ConnectConfig
+from relay.core.forward import format_address
 from relay.errors import FileError, UsageError
-from relay.log import EventLog
-from relay.policy import ssh_keywords as keywords
-from relay.policy.forward import format_address
-from relay.policy.ssh_keywords import KEYWORDS
-from relay.policy.ssh_words import Place, parse_line
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
-from relay.ssh.config import DEFAULT_PORT, ClientConfig
+from relay.sshconfig import keywords
+from relay.sshconfig.client import DEFAULT_PORT, ClientConfig
+from relay.sshconfig.keywords import KEYWORDS
+from relay.sshconfig.words import Place, parse_line
 
 PRINT_UNIT: Final = "--print-unit"
 
@@ -265,7 +265,7 @@ def _identities(
     service: Service, flags: list[Flag], client: ClientConfig, log: EventLog
 ) -> list[Flag]:
     """The keys to log in with, and what lies beside each."""
-    from relay.ssh.identities import load_identities  # Imported late: it takes its time.
+    from relay.trust.identities import load_identities  # Imported late: it takes its time.
 
     # -i %d/key means a credential already, which by custom is a file in /etc.
     already = {
@@ -301,7 +301,7 @@ def _identities(
 def _known_hosts(service: Service, client: ClientConfig, log: EventLog) -> list[Flag]:
     """The files that tell which host key is the server's. A new key can be added to one only that
     is in the state folder."""
-    from relay.ssh.known_hosts import KnownHosts
+    from relay.trust.known_hosts import KnownHosts
 
     known = KnownHosts.load(client, log)
     alias = client.host_key_alias

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from relay.policy.forward import Forward
-from relay.policy.limits import BUSY_POLL
-from relay.ssh.config import ClientConfig
-from relay.wire.window import MOST
+from relay.core.forward import Forward
+from relay.core.limits import BUSY_POLL
+from relay.core.window import MOST
+from relay.sshconfig.client import ClientConfig
 
 DEFAULT_WAIT: Final = 15.0
 """Seconds that a new connection waits for B: the usual restart of a server, and less than most

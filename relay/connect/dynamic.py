@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 from relay.connect.gate import Gate, Visitor
-from relay.log import EventLog
-from relay.policy.forward import Forward, format_address
+from relay.core.forward import Forward, format_address
+from relay.io.local import Acceptor, name_of
+from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
 from relay.ssh.endpoint import Endpoint, log_end
-from relay.ssh.local import Acceptor, name_of
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import OpenFailure
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from relay.connect.dynamic import STREAM_CLOSED
 from relay.connect.gate import Gate, Visitor
-from relay.log import EventLog
-from relay.policy.forward import Forward
-from relay.policy.services import GOODBYE, NOT_PUBLISHED
+from relay.core.channel import Half
+from relay.core.forward import Forward
+from relay.core.services import GOODBYE, NOT_PUBLISHED
+from relay.io.local import Acceptor, name_of
+from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
 from relay.ssh.endpoint import Endpoint, log_end
-from relay.ssh.local import Acceptor, name_of
-from relay.wire.channel import Half
 from relay.wire.messages import streamlocal_fields, tcpip_fields
 
 

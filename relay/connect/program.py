@@ -19,20 +19,20 @@ from relay.connect.dynamic import DynamicForward
 from relay.connect.gate import Gate
 from relay.connect.local import LocalForward
 from relay.connect.stdio import run_stdio
+from relay.core.forward import Forward, format_address
 from relay.errors import AddressError, PeerError
-from relay.log import EventLog
-from relay.policy.forward import Forward, format_address
-from relay.ssh.client import ClientLeg, connect, explain
-from relay.ssh.engine import Engine
-from relay.ssh.hostkeys import fingerprint
-from relay.ssh.local import (
+from relay.io.engine import Engine
+from relay.io.local import (
     EVERY_ADDRESS,
     LOOPBACK,
     addresses_of,
     listen,
     listen_unix,
 )
-from relay.ssh.supervise import Prompt, Supervisor
+from relay.life.supervise import Prompt, Supervisor
+from relay.observe.log import EventLog
+from relay.ssh.client import ClientLeg, connect, explain
+from relay.trust.hostkeys import fingerprint
 from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION
 
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 from relay.errors import PeerError, Refused
 from relay.ssh.client import ClientLeg
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.system import as_bytes
+from relay.system import as_bytes
 from relay.wire.messages import tcpip_fields
 
 CHUNK: Final = 128 * 1024

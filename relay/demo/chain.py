@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Final
 
 import relay
-from relay.ssh.hostkeys import create_key
-from relay.ssh.known_hosts import host_name
+from relay.trust.hostkeys import create_key
+from relay.trust.known_hosts import host_name
 
 READY_SECONDS: Final = 30.0
 """How long a program may take to its ready line: a slow disk's cold start, many times over."""

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from relay.policy.forward import format_address
-from relay.policy.hold import HOLD
-from relay.policy.limits import (
+from relay.core.forward import format_address
+from relay.core.hold import HOLD
+from relay.core.limits import (
     BUSY_POLL,
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     Limits,
 )
-from relay.ssh.config import GatewayPorts, YesNo
+from relay.sshconfig.client import GatewayPorts, YesNo
 
 DRAIN: Final = 10.0
 """Seconds for which streams may go on after a signal to stop: an answer under way is done by then,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relay.log import EventLog
+from relay.life.admission import Admission
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
-from relay.ssh.admission import Admission
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg
 
 

@@ -12,13 +12,15 @@ import anyio.lowlevel
 from anyio.abc import TaskStatus
 
 from relay.errors import FileError, LocalError
-from relay.log import EventLog
+from relay.io.engine import Engine
+from relay.io.local import Acceptor, listen, name_of
+from relay.life.admission import REPORT_INTERVAL
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.relay import Relay
 from relay.server.systemd import Supervisor, inherited_sockets
-from relay.ssh.admission import REPORT_INTERVAL
-from relay.ssh.engine import Engine
-from relay.ssh.hostkeys import (
+from relay.system import RELOAD, open_signal_receiver
+from relay.trust.hostkeys import (
     HOST_KEY_NAME,
     HostIdentity,
     HostKey,
@@ -27,8 +29,6 @@ from relay.ssh.hostkeys import (
     load_host_key,
     load_or_create_host_key,
 )
-from relay.ssh.local import Acceptor, listen, name_of
-from relay.ssh.system import RELOAD, open_signal_receiver
 
 
 async def run(

@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import anyio
 
-from relay.log import EventLog
-from relay.policy.services import GOODBYE
+from relay.core.services import GOODBYE
+from relay.io.descriptors import scarce
+from relay.io.engine import Engine
+from relay.life.admission import Admission, Startup, turn_away
+from relay.observe.faults import whatever_fails
+from relay.observe.log import EventLog
 from relay.server.config import FIXED, ServerConfig, changes
 from relay.server.legs import Legs
 from relay.server.services import Services
-from relay.ssh.admission import Admission, Startup, turn_away
-from relay.ssh.descriptors import scarce
-from relay.ssh.engine import Engine
-from relay.ssh.faults import whatever_fails
-from relay.ssh.hostkeys import HostIdentity
 from relay.ssh.judge import Judge
-from relay.ssh.keyfile import KeyFile
 from relay.ssh.server import ServerLeg, server_options
+from relay.trust.hostkeys import HostIdentity
+from relay.trust.keyfile import KeyFile
 
 
 class Relay:

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from relay.errors import AddressError, Replaced
-from relay.log import EventLog
-from relay.policy.forward import MAX_PORT, format_address
-from relay.policy.hold import Hold
-from relay.policy.patterns import match_pattern
-from relay.policy.services import (
+from relay.core.forward import MAX_PORT, format_address
+from relay.core.hold import Hold
+from relay.core.patterns import match_pattern
+from relay.core.services import (
     GOODBYE,
     NOT_PUBLISHED,
     Registry,
@@ -26,8 +24,10 @@ from relay.policy.services import (
     unmarked,
     wanted_key,
 )
-from relay.policy.takeover import ANSWER_WITHIN, Verdict, judge
-from relay.policy.waiting import WaitingList
+from relay.core.takeover import ANSWER_WITHIN, Verdict, judge
+from relay.core.waiting import WaitingList
+from relay.errors import AddressError, Replaced
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.held import HeldOpen
 from relay.server.splices import SplicedStream

@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from typing import TypeVar
 
-from relay.log import EventLog
-from relay.policy.limits import RELEASE_BELOW
-from relay.policy.services import Service
+from relay.core.channel import MIN_PACKET
+from relay.core.limits import RELEASE_BELOW
+from relay.core.services import Service
+from relay.core.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
+from relay.observe.log import EventLog
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.server import Patience, ServerLeg
-from relay.wire.channel import MIN_PACKET
-from relay.wire.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
 
 Key = TypeVar("Key")
 

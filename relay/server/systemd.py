@@ -13,7 +13,7 @@ from collections.abc import MutableMapping
 from typing import Final
 
 from relay.errors import LocalError
-from relay.ssh.system import unix_socket
+from relay.system import unix_socket
 
 LISTEN_FDS_START: Final = 3
 """SD_LISTEN_FDS_START: the first descriptor that is passed."""

@@ -13,6 +13,7 @@ import anyio
 import asyncssh
 from asyncssh.kex import get_kex_algs
 
+from relay.core.forward import format_address
 from relay.errors import (
     HostKeyRefused,
     LegLost,
@@ -23,19 +24,18 @@ from relay.errors import (
     Replaced,
     UsageError,
 )
-from relay.log import EventLog
-from relay.policy.authorized_keys import fingerprint
-from relay.policy.forward import format_address
-from relay.ssh.config import ClientConfig
-from relay.ssh.dial import FAMILIES, dial
-from relay.ssh.engine import Engine
+from relay.io.dial import FAMILIES, dial
+from relay.io.engine import Engine
+from relay.io.proxy import ProxyCommand
+from relay.observe.log import EventLog
 from relay.ssh.handler import OpenRefused
-from relay.ssh.identities import Identities, load_identities
 from relay.ssh.internals import FastClientConnection, available, common_options
-from relay.ssh.known_hosts import HostKeyVerifier, KnownHosts
 from relay.ssh.leg import Leg
 from relay.ssh.nested import NestedStream
-from relay.ssh.proxy import ProxyCommand
+from relay.sshconfig.client import ClientConfig
+from relay.trust.authorized_keys import fingerprint
+from relay.trust.identities import Identities, load_identities
+from relay.trust.known_hosts import HostKeyVerifier, KnownHosts
 from relay.wire.messages import forward_fields, parse_forward, parse_port, tcpip_fields
 from relay.wire.numbers import (
     ASK_AGAIN,

@@ -27,18 +27,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from relay.log import EventLog, Field
-from relay.ssh.dial import RESET_ON_CLOSE
-from relay.ssh.engine import Engine
+from relay.core.channel import MIN_PACKET, Channel, Half, Message
+from relay.core.window import ReceiveWindow
+from relay.io.dial import RESET_ON_CLOSE
+from relay.io.engine import Engine
+from relay.io.local import spare_pacing
+from relay.observe.log import EventLog, Field
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
-from relay.ssh.local import spare_pacing
-from relay.ssh.system import AF_UNIX
+from relay.system import AF_UNIX
 from relay.wire import messages
-from relay.wire.channel import MIN_PACKET, Channel, Half, Message
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, OVERHEAD, frame_data
-from relay.wire.window import ReceiveWindow
 
 _FINISH: Final = struct.pack("ii", 0, 0)
 """SO_LINGER off: close() sends what is left and then FIN."""

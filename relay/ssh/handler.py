@@ -8,7 +8,7 @@ from typing import Any
 from asyncssh.packet import SSHPacket, SSHPacketHandler
 
 from relay.errors import LocalError, ProtocolViolation
-from relay.ssh.faults import whatever_fails
+from relay.observe.faults import whatever_fails
 from relay.wire import numbers
 from relay.wire.packet import DATA_OFFSET, TAIL_ROOM, frame_data
 

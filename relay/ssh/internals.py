@@ -36,10 +36,9 @@ from asyncssh.kex_dh import MSG_KEX_ECDH_INIT, _KexHybridECDH
 from asyncssh.mac import get_mac_algs
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
-from relay.errors import ProtocolViolation, Replaced
-from relay.log import INTERNAL
-from relay.policy.handshake import BeforeLogin, KeyExchanges
-from relay.policy.limits import (
+from relay.core.channel import MIN_PACKET
+from relay.core.handshake import BeforeLogin, KeyExchanges
+from relay.core.limits import (
     ANSWERS_DEFERRED,
     BYTES_BEFORE_LOGIN,
     BYTES_BEFORE_OUR_LOGIN,
@@ -47,12 +46,13 @@ from relay.policy.limits import (
     PACKETS_BEFORE_LOGIN,
     PACKETS_BEFORE_OUR_LOGIN,
 )
-from relay.ssh import algorithms
-from relay.ssh.certificates import decode_user_certificate, presence, signature_problem
-from relay.ssh.faults import whatever_fails
+from relay.errors import ProtocolViolation, Replaced
+from relay.observe.faults import whatever_fails
+from relay.observe.log import INTERNAL
 from relay.ssh.handler import OpenRefused
+from relay.trust import algorithms
+from relay.trust.user_certificates import decode_user_certificate, presence, signature_problem
 from relay.wire import messages, sntrup
-from relay.wire.channel import MIN_PACKET
 from relay.wire.encoding import byte, string, uint32
 from relay.wire.gcm import MAX_BLOCKS, MAX_PACKETS, GcmCipher, TagMismatch
 from relay.wire.numbers import (

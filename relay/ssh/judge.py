@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 import anyio
 import anyio.lowlevel
 
-from relay.log import EventLog
-from relay.policy.authorized_keys import AuthorizedKeys
-from relay.policy.expiry import Expiries
-from relay.policy.limits import JUDGED_AT_ONCE, LOOK_INTERVAL
-from relay.ssh.keyfile import KeyFile
+from relay.core.limits import JUDGED_AT_ONCE, LOOK_INTERVAL
+from relay.observe.log import EventLog
 from relay.ssh.server import NOT_AUTHORIZED, ServerLeg
+from relay.trust.authorized_keys import AuthorizedKeys
+from relay.trust.expiry import Expiries
+from relay.trust.keyfile import KeyFile
 
 
 def _now() -> datetime:

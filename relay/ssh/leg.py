@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import asyncssh
 
-from relay.errors import LegLost, ProtocolViolation
-from relay.policy.limits import (
+from relay.core.channel import Channel
+from relay.core.limits import (
     ANSWERS_PER_LEG,
     DEFERRED_PER_LEG,
     FED_PACKET,
@@ -32,12 +32,13 @@ from relay.policy.limits import (
     STALL_TIMEOUT,
     WAITING_PER_LEG,
 )
-from relay.ssh.engine import Engine
+from relay.core.queue import FairQueue
+from relay.errors import LegLost, ProtocolViolation
+from relay.io.engine import Engine
+from relay.io.output import Output
+from relay.io.stream import Buffer, Reader, Stream, Taker
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.internals import FastConnection
-from relay.ssh.output import Output
-from relay.ssh.stream import Buffer, Reader, Stream, Taker
-from relay.wire.channel import Channel
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_DATA,
@@ -60,7 +61,6 @@ from relay.wire.packet import (
     read_length,
     write_label,
 )
-from relay.wire.queue import FairQueue
 
 if TYPE_CHECKING:
     import socket

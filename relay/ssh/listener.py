@@ -6,12 +6,12 @@ import socket
 from collections.abc import Callable
 
 from relay.errors import AddressError
-from relay.log import EventLog
-from relay.ssh.config import GatewayPorts
-from relay.ssh.descriptors import SPARE_FOR_LEGS, scarce
+from relay.io.descriptors import SPARE_FOR_LEGS, scarce
+from relay.io.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
+from relay.observe.log import EventLog
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
 from relay.ssh.server import Patience, ServerLeg
+from relay.sshconfig.client import GatewayPorts
 from relay.wire.messages import tcpip_fields
 
 

@@ -22,13 +22,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from relay.core.channel import Channel, Half, Message
+from relay.core.limits import NESTED_WINDOW
 from relay.errors import LegLost, Refused
-from relay.policy.limits import NESTED_WINDOW
+from relay.io.stream import Buffer, Reader
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
-from relay.ssh.stream import Buffer, Reader
 from relay.wire import messages
-from relay.wire.channel import Channel, Half, Message
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, frame_data
 

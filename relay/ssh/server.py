@@ -15,12 +15,8 @@ from typing import Any, Final, Protocol
 import anyio
 import asyncssh
 
-from relay.errors import ProtocolViolation
-from relay.log import EventLog
-from relay.policy.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint
-from relay.policy.certificates import Certificate
-from relay.policy.forward import format_address
-from relay.policy.limits import (
+from relay.core.forward import format_address
+from relay.core.limits import (
     ANSWER_TIMEOUT,
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
@@ -31,14 +27,18 @@ from relay.policy.limits import (
     UNANSWERED_PER_LEG,
     Limits,
 )
-from relay.policy.takeover import MAX_NAME_BYTES, Program
-from relay.ssh.admission import Startup
-from relay.ssh.certificates import read_user_certificate
-from relay.ssh.faults import whatever_fails
-from relay.ssh.hostkeys import HostIdentity
+from relay.core.takeover import MAX_NAME_BYTES, Program
+from relay.errors import ProtocolViolation
+from relay.life.admission import Startup
+from relay.observe.faults import whatever_fails
+from relay.observe.log import EventLog
 from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
-from relay.ssh.keyfile import KeyFile
 from relay.ssh.leg import Leg
+from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint
+from relay.trust.certificates import Certificate
+from relay.trust.hostkeys import HostIdentity
+from relay.trust.keyfile import KeyFile
+from relay.trust.user_certificates import read_user_certificate
 from relay.wire import messages
 from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START
 

@@ -9,8 +9,8 @@ import pytest
 
 from relay.agent import dynamic
 from relay.agent.dynamic import SocksExit, SocksStream
-from relay.log import EventLog
-from relay.policy.grants import Permit
+from relay.core.grants import Permit
+from relay.observe.log import EventLog
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_DATA,

@@ -9,11 +9,11 @@ import pytest
 
 from relay.agent.config import AgentConfig
 from relay.agent.program import Agent, Publisher, refused
-from relay.log import EventLog
-from relay.policy.forward import parse_forward
+from relay.core.forward import parse_forward
+from relay.io.engine import Engine
+from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
-from relay.ssh.config import ClientConfig
-from relay.ssh.engine import Engine
+from relay.sshconfig.client import ClientConfig
 from relay.wire import messages
 from relay.wire.encoding import byte, uint32
 from relay.wire.gcm import GcmCipher

@@ -9,7 +9,7 @@ import trio.testing
 
 from relay.agent.program import Wish
 from relay.errors import LegLost, Refused
-from relay.policy.backoff import HELD, HURRIED, SLOW
+from relay.life.backoff import HELD, HURRIED, SLOW
 
 
 class B:

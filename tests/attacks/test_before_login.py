@@ -10,7 +10,7 @@ import asyncssh
 import pytest
 from asyncssh.packet import Boolean, String
 
-from relay.policy.limits import BYTES_BEFORE_LOGIN, PACKETS_BEFORE_LOGIN
+from relay.core.limits import BYTES_BEFORE_LOGIN, PACKETS_BEFORE_LOGIN
 from tests.attacks.bystander import Bystander
 from tests.attacks.messages import (
     BY_APPLICATION,

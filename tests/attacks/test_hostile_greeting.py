@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from asyncssh.packet import MPInt, String
 
-from relay.policy.limits import BYTES_BEFORE_OUR_LOGIN, PACKETS_BEFORE_OUR_LOGIN
+from relay.core.limits import BYTES_BEFORE_OUR_LOGIN, PACKETS_BEFORE_OUR_LOGIN
 from tests.attacks.messages import ECDH_REPLY, anything, disconnect, ignore, kexinit, packet
 from tests.programs.chain import Server, Site
 from tests.programs.process import GUARD, Process

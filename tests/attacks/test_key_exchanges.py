@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.policy.limits import KEX_BYTES, KEXES_AT_ONCE
+from relay.core.limits import KEX_BYTES, KEXES_AT_ONCE
 from tests.attacks.bystander import Bystander
 from tests.attacks.messages import (
     ECDH_REPLY,

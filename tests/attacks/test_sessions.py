@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 from asyncssh.packet import String, UInt32
 
-from relay.policy.limits import (
+from relay.core.limits import (
     LEGS_PER_KEY,
     MAX_STARTUPS,
     PER_SOURCE_MAX_STARTUPS,

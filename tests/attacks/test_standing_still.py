@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from relay.policy.limits import STALL_TIMEOUT
+from relay.core.limits import STALL_TIMEOUT
 from tests.attacks.bystander import Bystander
 from tests.attacks.messages import OPEN_CONFIRMATION, channel_request, kexinit, open_direct
 from tests.attacks.peers import hostile_consumer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from relay.policy.limits import BYTES_BEFORE_LOGIN, PACKETS_BEFORE_LOGIN
+from relay.core.limits import BYTES_BEFORE_LOGIN, PACKETS_BEFORE_LOGIN
 from tests.attacks.messages import ignore, kexinit, packet
 from tests.attacks.test_before_login import VERSION
 from tests.programs.chain import Site, relay_server

@@ -14,19 +14,19 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from relay.log import EventLog
+from relay.core.splice import Side
+from relay.io.engine import Engine
+from relay.io.local import Acceptor
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.program import load_host_keys
 from relay.server.relay import Relay
 from relay.server.splices import SpliceEnd
 from relay.ssh.client import HERE
-from relay.ssh.engine import Engine
-from relay.ssh.local import Acceptor
 from relay.wire.encoding import string, uint32
 from relay.wire.gcm import GcmCipher
 from relay.wire.messages import tcpip_fields
 from relay.wire.packet import DATA_OFFSET, PAYLOAD_OFFSET, frame_data
-from relay.wire.splice import Side
 from tests.programs.chain import Server, Site, relay_server
 from tests.programs.process import GUARD
 from tests.programs.sessions import (

@@ -18,12 +18,12 @@ from relay.agent.config import AgentConfig
 from relay.cli import agent, connect, server, ssh_files
 from relay.cli.service import default_state_dir
 from relay.connect.config import ConnectConfig
-from relay.log import EventLog
-from relay.policy.forward import Forward
-from relay.policy.limits import BUSY_POLL
+from relay.core.forward import Forward
+from relay.core.limits import BUSY_POLL
+from relay.core.window import LEAST, MOST
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
-from relay.ssh.algorithms import CIPHERS, CLIENT_KEX, MACS
-from relay.wire.window import LEAST, MOST
+from relay.trust.algorithms import CIPHERS, CLIENT_KEX, MACS
 
 Main = Callable[[list[str]], int]
 R = "-Rgpu1:8000:localhost:8000"

@@ -13,7 +13,7 @@ import pytest
 
 from relay.cli.run import run_program
 from relay.errors import AddressError, RelayError, UsageError
-from relay.log import EventLog, configure
+from relay.observe.log import EventLog, configure
 
 
 def run_and_fail(error: BaseException) -> int:
@@ -67,7 +67,7 @@ STUBBORN = """
 import sys
 import anyio
 from relay.cli.run import run_program
-from relay.log import EventLog, configure
+from relay.observe.log import EventLog, configure
 
 async def program():
     print("ready", flush=True)
@@ -120,7 +120,7 @@ def test_a_second_signal_ends_what_hangs(number: signal.Signals) -> None:
 
 
 def test_a_closed_standard_error_is_no_catastrophe() -> None:
-    code = "from relay.log import *; configure('x'); EventLog('x').info('a', 'b')"
+    code = "from relay.observe.log import *; configure('x'); EventLog('x').info('a', 'b')"
     read_end, write_end = os.pipe()
     os.close(read_end)
     done = subprocess.run([sys.executable, "-c", code], stderr=write_end, check=False)

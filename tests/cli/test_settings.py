@@ -10,7 +10,7 @@ import pytest
 from relay.cli import server
 from relay.cli.server import _parser
 from relay.cli.settings import NO_SETTINGS
-from relay.policy.limits import Limits, NetBlockSize, Startups
+from relay.core.limits import Limits, NetBlockSize, Startups
 from relay.server.config import ServerConfig, changes
 
 EVERY_KEY = """\

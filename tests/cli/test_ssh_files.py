@@ -16,10 +16,10 @@ from relay.agent.config import AgentConfig
 from relay.cli import agent, connect, ssh_files
 from relay.cli.options import read_command_line
 from relay.connect.config import ConnectConfig
+from relay.core.forward import Forward
+from relay.core.grants import Permit
 from relay.errors import UsageError
-from relay.policy.forward import Forward
-from relay.policy.grants import Permit
-from relay.policy.ssh_config import Config
+from relay.sshconfig.config import Config
 
 R = "-Rgpu1:8000:localhost:8000"
 

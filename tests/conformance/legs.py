@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 
 import asyncssh
 
-from relay.policy.handshake import KeyExchanges
-from relay.ssh.engine import Engine
+from relay.core.handshake import KeyExchanges
+from relay.io.engine import Engine
+from relay.io.stream import Buffer, Stream
 from relay.ssh.leg import Leg
-from relay.ssh.stream import Buffer, Stream
 
 PIECE: Final = 7
 """Bytes that come at once to a `SplitLeg`: no header comes whole."""

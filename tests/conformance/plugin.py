@@ -23,7 +23,7 @@ import asyncssh.public_key
 import pytest
 from asyncssh.crypto import sntrup_available
 
-from relay.ssh.algorithms import SNTRUP_KEX
+from relay.trust.algorithms import SNTRUP_KEX
 from tests.conformance.legs import LEGS, classes
 
 PATIENCE: Final = 20

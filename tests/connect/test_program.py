@@ -11,11 +11,11 @@ import pytest
 from relay.connect import program
 from relay.connect.config import ConnectConfig
 from relay.connect.program import FarEnd, far_end
+from relay.core.forward import parse_forward
 from relay.errors import LegLost
-from relay.log import EventLog
-from relay.policy.backoff import Backoff
-from relay.policy.forward import parse_forward
-from relay.ssh.config import ClientConfig
+from relay.life.backoff import Backoff
+from relay.observe.log import EventLog
+from relay.sshconfig.client import ClientConfig
 from tests.programs.process import GUARD
 from tests.programs.traffic import free_port
 

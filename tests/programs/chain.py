@@ -24,7 +24,7 @@ import asyncssh
 import psutil
 import pytest
 
-from relay.ssh.known_hosts import host_name
+from relay.trust.known_hosts import host_name
 from tests.programs.process import GUARD, Process
 from tests.programs.traffic import Service, dial, free_port
 

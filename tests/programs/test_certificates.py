@@ -14,7 +14,7 @@ from asyncssh import sk_eddsa
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from relay.ssh.certificates import decode_user_certificate
+from relay.trust.user_certificates import decode_user_certificate
 from relay.wire.encoding import byte, uint32
 from tests.programs.chain import SERVERS, Server, Site, find, run
 from tests.programs.stock import may_login

@@ -16,7 +16,7 @@ from asyncssh import OPEN_ADMINISTRATIVELY_PROHIBITED as PROHIBITED
 from asyncssh import OPEN_CONNECT_FAILED as FAILED
 from asyncssh import SSHClientConnection
 
-from relay.ssh.known_hosts import host_name
+from relay.trust.known_hosts import host_name
 from tests.programs.chain import Chain, Options, Server, Site, relay_agent, relay_server, sshd
 from tests.programs.process import Process
 from tests.programs.sessions import (

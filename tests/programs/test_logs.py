@@ -11,7 +11,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from relay.damper import LINES, LINES_OF
+from relay.observe.damper import LINES, LINES_OF
 from tests.programs.chain import Chain, Site, relay_server, start_chain
 from tests.programs.process import Process
 from tests.programs.stock import login, may_publish, refusal

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from relay.policy.limits import LEGS_PER_OPENER, OPENERS_PER_AGENT, STRANGER_LINES
+from relay.core.limits import LEGS_PER_OPENER, OPENERS_PER_AGENT, STRANGER_LINES
 from tests.programs.chain import Server, Site, relay_server, start_chain
 from tests.programs.process import GUARD
 from tests.programs.stock import login, may_login, may_publish, refusal

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from relay.policy.limits import ATTEMPTS_AT_ONCE
-from relay.ssh.algorithms import FAST_CIPHERS
+from relay.core.limits import ATTEMPTS_AT_ONCE
+from relay.trust.algorithms import FAST_CIPHERS
 from tests.programs.chain import (
     NAMED,
     OPENERS,

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from relay.wire.window import ALONE
+from relay.core.window import ALONE
 from tests.programs.chain import PORT, Options, Site, start_chain
 from tests.programs.traffic import MIB, dial, exchange, together
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import asyncssh
 import pytest
 
-from relay.policy.limits import MAX_STARTUPS, PER_SOURCE_MAX_STARTUPS
+from relay.core.limits import MAX_STARTUPS, PER_SOURCE_MAX_STARTUPS
 from tests.programs.chain import Server, Site, relay_server
 from tests.programs.process import GUARD
 from tests.programs.stock import login, may_login

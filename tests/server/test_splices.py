@@ -7,15 +7,16 @@ from itertools import repeat
 
 import pytest
 
-from relay.log import EventLog
-from relay.policy.limits import (
+from relay.core.limits import (
     ANSWERS_DEFERRED,
     ANSWERS_PER_LEG,
     RELEASE_BELOW,
     UNANSWERED_PER_LEG,
     Limits,
 )
-from relay.policy.services import Service
+from relay.core.services import Service
+from relay.core.splice import NO_ANSWER
+from relay.observe.log import EventLog
 from relay.server.splices import SplicedStream
 from relay.ssh import server
 from relay.ssh.listener import Listener
@@ -23,7 +24,6 @@ from relay.wire import messages
 from relay.wire.encoding import string
 from relay.wire.gcm import GcmCipher
 from relay.wire.numbers import MSG_CHANNEL_REQUEST
-from relay.wire.splice import NO_ANSWER
 from tests.ssh.test_leg import C_NUMBER, IV, KEY, Bench
 
 NUMBER = 77

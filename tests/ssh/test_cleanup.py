@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from relay.errors import LegLost
-from relay.log import INTERNAL
+from relay.io.engine import Engine
+from relay.observe.log import INTERNAL
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.engine import Engine
 from relay.ssh.server import Owner, ServerLeg, server_options
 from tests.ssh.test_leg import HOST_KEY, ready
 

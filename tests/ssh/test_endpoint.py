@@ -11,9 +11,9 @@ from math import inf
 
 import pytest
 
-from relay.ssh import engine as engine_module
+from relay.io import engine as engine_module
+from relay.io.local import NO_PACING
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.local import NO_PACING
 from relay.wire.numbers import MSG_CHANNEL_DATA
 from tests.ssh.test_leg import Bench
 

@@ -21,11 +21,12 @@ from asyncssh import connection, encryption, kex, kex_dh, packet, public_key
 from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
 
 import relay
-from relay.ssh import algorithms, internals
+from relay.ssh import internals
 from relay.ssh.client import ClientLeg
 from relay.ssh.internals import FastClientConnection, FastConnection, FastServerConnection
 from relay.ssh.leg import Leg
 from relay.ssh.server import ServerLeg
+from relay.trust import algorithms
 
 ROOT: Final = Path(relay.__file__).parent
 

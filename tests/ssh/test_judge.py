@@ -14,13 +14,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.log import EventLog
-from relay.policy.authorized_keys import AuthorizedKeys, Entry, Refusal
-from relay.policy.limits import JUDGED_AT_ONCE, LOOK_INTERVAL
+from relay.core.limits import JUDGED_AT_ONCE, LOOK_INTERVAL
+from relay.observe.log import EventLog
 from relay.ssh.judge import Judge
-from relay.ssh.keyfile import KeyFile
 from relay.ssh.server import ServerLeg
-from tests.ssh.test_keyfile import KEY
+from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal
+from relay.trust.keyfile import KeyFile
+from tests.trust.test_keyfile import KEY
 
 START = datetime(2025, 6, 1, 12, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import asyncio
 import asyncssh
 import pytest
 
-from relay.ssh.engine import Engine
+from relay.io.engine import Engine
 from relay.ssh.server import ServerLeg, server_options
 
 DAY = 24 * 3600

@@ -16,17 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.log import EventLog
-from relay.policy.limits import FED_PACKET, FLUSH_PACKETS, PACKETS_PER_TURN
-from relay.policy.services import Service
+from relay.core.limits import FED_PACKET, FLUSH_PACKETS, PACKETS_PER_TURN
+from relay.core.services import Service
+from relay.io import engine as engine_module
+from relay.io.engine import Engine
+from relay.io.stream import Buffer
+from relay.observe.log import EventLog
 from relay.server.splices import SplicedStream
-from relay.ssh import engine as engine_module
-from relay.ssh.engine import Engine
-from relay.ssh.hostkeys import HostKey
 from relay.ssh.internals import GcmEncryption
 from relay.ssh.leg import Leg
 from relay.ssh.server import ServerLeg, server_options
-from relay.ssh.stream import Buffer
+from relay.trust.hostkeys import HostKey
 from relay.wire import messages
 from relay.wire.gcm import GcmCipher
 from relay.wire.numbers import MSG_CHANNEL_DATA, MSG_IGNORE

@@ -21,22 +21,22 @@ import pytest
 
 from relay.agent.config import EndpointConfig
 from relay.agent.session import SessionEndpoint
+from relay.core.limits import RECEIVE_BUFFER
 from relay.errors import LegLost
-from relay.log import EventLog
-from relay.policy.limits import RECEIVE_BUFFER
+from relay.io.engine import Engine
+from relay.io.local import Acceptor
+from relay.io.output import Output
+from relay.life.admission import Startup
+from relay.observe.log import EventLog
 from relay.ssh import nested
-from relay.ssh.admission import Startup
 from relay.ssh.client import HERE, ClientLeg, _connect, connect
-from relay.ssh.config import ClientConfig
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.engine import Engine
-from relay.ssh.keyfile import KeyFile
-from relay.ssh.known_hosts import line_for
 from relay.ssh.leg import Leg
-from relay.ssh.local import Acceptor
 from relay.ssh.nested import MIN_DATA, NestedStream
-from relay.ssh.output import Output
 from relay.ssh.server import ServerLeg, server_options
+from relay.sshconfig.client import ClientConfig
+from relay.trust.keyfile import KeyFile
+from relay.trust.known_hosts import line_for
 from relay.wire import messages
 from relay.wire.encoding import string
 from relay.wire.messages import tcpip_fields

@@ -11,9 +11,9 @@ import socket
 
 import pytest
 
+from relay.io.engine import Engine
+from relay.io.stream import Stream
 from relay.ssh.endpoint import Endpoint
-from relay.ssh.engine import Engine
-from relay.ssh.stream import Stream
 from tests.programs.process import GUARD
 from tests.programs.traffic import reset
 from tests.ssh.test_leg import Bench

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
-from relay.policy.authorized_keys import parse
-from relay.policy.certificates import Certificate
+from relay.trust.authorized_keys import parse
+from relay.trust.certificates import Certificate
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ZONE = timezone(timedelta(hours=-9))

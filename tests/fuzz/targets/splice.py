@@ -11,6 +11,7 @@ from itertools import starmap
 from struct import Struct
 from typing import Final
 
+from relay.core.splice import Command, Credit, Cut, Retire, Send, Side, Splice
 from relay.errors import ProtocolViolation
 from relay.wire.encoding import Reader
 from relay.wire.numbers import (
@@ -22,7 +23,6 @@ from relay.wire.numbers import (
     MSG_CHANNEL_OPEN_FAILURE,
     MSG_CHANNEL_WINDOW_ADJUST,
 )
-from relay.wire.splice import Command, Credit, Cut, Retire, Send, Side, Splice
 
 OPEN: Final = Struct(">II")
 EVENT: Final = Struct(">BI")

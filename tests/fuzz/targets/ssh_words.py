@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.errors import UsageError
-from relay.policy.ssh_words import Place, parse_line, split_words
+from relay.sshconfig.words import Place, parse_line, split_words
 
 
 def one_input(data: bytes) -> None:

@@ -20,12 +20,12 @@ from typing import Any
 
 import asyncssh
 
-from relay.log import INTERNAL, EventLog
+from relay.io.engine import Engine
+from relay.io.local import Acceptor
+from relay.observe.log import INTERNAL, EventLog
 from relay.server.config import ServerConfig
 from relay.server.program import load_host_keys
 from relay.server.relay import Relay
-from relay.ssh.engine import Engine
-from relay.ssh.local import Acceptor
 from tests.attacks import messages, two_legs
 from tests.attacks.peer import Peer, connect
 
