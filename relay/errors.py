@@ -1,9 +1,9 @@
 """The errors of the relay, in one small tree.
 
-Two branches, told apart by whose fault it was, as a reader of a log must know it:
+Two branches, told apart by who said no, as a reader of a log must know it:
 
-* `LocalError`: this side did it (wrong usage, a bad file, a port that is taken);
-* `PeerError`: the other side did it (it broke the protocol, refused, or vanished).
+* `LocalError`: this side did (wrong usage, a bad file, a port or a service's name that is taken);
+* `PeerError`: the other side did (it broke the protocol, refused, or vanished).
 
 A command line turns each into one line on standard error and `exit_code`.
 """
@@ -22,7 +22,8 @@ class RelayError(Exception):
 
 
 class LocalError(RelayError):
-    """This side cannot go on: something here is wrong."""
+    """Something cannot be had or done on this side. A program that begins ends with it; one that
+    runs refuses what was asked for, and goes on."""
 
 
 class UsageError(LocalError):

@@ -32,10 +32,6 @@ class Chain:
         """Open a stream at A."""
         return load.connect(self.port)
 
-    def b_pids(self) -> list[int]:
-        """All processes of B: for sshd the listener and its sessions."""
-        return self.b.pids()
-
     def cpu_seconds(self) -> dict[str, float]:
         """CPU time so far at A, B and C."""
         seconds = {place: process.cpu_seconds() for place, process in self.processes().items()}

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from relay.cli.ssh_files import load
 from relay.core.forward import Forward, parse_destination
 from relay.errors import UsageError
+from relay.observe.log import QUIET
 from relay.sshconfig import keywords, values
 from relay.sshconfig.client import (
     SERVER_ALIVE_COUNT_MAX,
@@ -78,7 +79,7 @@ def read_config(arguments: argparse.Namespace) -> Config:
         if getattr(arguments, "gateway_ports", False):
             config.set(keywords.GATEWAY_PORTS, True, Place("-g"))
         if arguments.quiet or arguments.verbose:
-            config.set(keywords.LOG_LEVEL, -1 if arguments.quiet else arguments.verbose, place)
+            config.set(keywords.LOG_LEVEL, QUIET if arguments.quiet else arguments.verbose, place)
         for text in arguments.options:
             config.option(text)
         if user is not None:

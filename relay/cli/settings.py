@@ -21,8 +21,6 @@ from relay.errors import ConfigError, LocalError
 
 Value = TypeVar("Value")
 
-VERBOSE: Final = "verbose"
-
 NO_SETTINGS: Final = frozenset({"completion", "config", "help", "version", "print-unit"})
 """Flags that mean nothing in a file."""
 

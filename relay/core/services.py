@@ -67,7 +67,6 @@ class Service(Generic[Holder]):
     port: int
     """1 to 65535: the port in truth, where 0 was asked for."""
     holder: Holder
-    named: bool
     shared: bool = False
 
     def __str__(self) -> str:
@@ -104,8 +103,7 @@ class Registry(Generic[Holder]):
         """
         name = unmarked(bind)
         shared = name != bind
-        named = not is_address(name)
-        if named:
+        if not is_address(name):
             validate_name(name)
         elif shared:
             raise ServiceError("only a service with a name can be shared")
@@ -114,7 +112,7 @@ class Registry(Generic[Holder]):
         for held in self.all_at(bind, port):
             if not (shared and held.shared) or held.holder is holder:
                 raise ServiceHeld(held)
-        service = Service(bind, port, holder, named, shared)
+        service = Service(bind, port, holder, shared)
         self._services.setdefault(service_key(bind, port), []).append(service)
         self._by_holder.setdefault(id(holder), {})[service] = None
         self._count += 1
@@ -154,10 +152,6 @@ class Registry(Generic[Holder]):
     def at(self, bind: str, port: int) -> Service[Holder] | None:
         """The first of them."""
         return next(iter(self.all_at(bind, port)), None)
-
-    def find(self, host: str, port: int) -> Service[Holder] | None:
-        """The first of `find_all`."""
-        return next(iter(self.find_all(host, port)), None)
 
     def find_all(self, host: str, port: int) -> tuple[Service[Holder], ...]:
         """The services that a `direct-tcpip` to this host and port may reach."""

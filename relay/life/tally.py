@@ -11,11 +11,9 @@ class Tally:
     def __init__(self) -> None:
         # Hits since the last line about a limit. A limit that rests is not in here.
         self._untold: dict[str, int] = {}
-        self.total: dict[str, int] = {}
 
     def hit(self, name: str) -> bool:
         """A limit was hit; returns whether that is worth a line now."""
-        self.total[name] = self.total.get(name, 0) + 1
         if name in self._untold:
             self._untold[name] += 1
             return False

@@ -60,11 +60,6 @@ def several(line: Line) -> tuple[str, ...]:
     return words
 
 
-def anything(line: Line) -> str:
-    """Whatever the line holds: for keywords that mean nothing here."""
-    return line.text
-
-
 def command(line: Line) -> str:
     """ "The command string extends to the end of the line"."""
     return line.text.lstrip(" \t=")

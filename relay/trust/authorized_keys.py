@@ -101,10 +101,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a key may not log in, for the log; `entry` is the line that names it, if one does."""
+    """Why a key may not log in, for the log."""
 
     reason: str
-    entry: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +152,17 @@ class AuthorizedKeys:
         """
         if certificate is not None and (reason := certificate.refusal(address=address, now=now)):
             return Refusal(reason)
-        refused: list[tuple[Entry, str]] = []
+        refused: list[str] = []
         for entry in self._of.get(blob if certificate is None else certificate.authority, ()):
             if entry.is_ca != (certificate is not None):
                 continue
             refusal = entry.refusal(address=address, now=now, certificate=certificate)
             if refusal is None:
                 return entry if certificate is None else entry.certified(certificate)
-            refused.append((entry, refusal))
+            refused.append(f"line {entry.line}: {refusal}")
         if not refused:
             return Refusal("unknown key" if certificate is None else UNKNOWN_AUTHORITY)
-        reasons = "; ".join(f"line {entry.line}: {reason}" for entry, reason in refused)
-        return Refusal(reasons, refused[0][0])
+        return Refusal("; ".join(refused))
 
 
 NO_KEYS: Final = AuthorizedKeys()

@@ -11,11 +11,6 @@ def byte(value: int) -> bytes:
     return value.to_bytes(1, "big")
 
 
-def boolean(value: bool) -> bytes:
-    """RFC 4251 §5: "Applications MUST NOT store values other than 0 and 1"."""
-    return b"\1" if value else b"\0"
-
-
 def uint32(value: int) -> bytes:
     """Four bytes, most significant first."""
     return value.to_bytes(4, "big")
@@ -49,10 +44,6 @@ class Reader:
 
     def byte(self) -> int:
         return self._take(1)[0]
-
-    def boolean(self) -> bool:
-        """RFC 4251 §5: "All non-zero values MUST be interpreted as TRUE"."""
-        return self.byte() != 0
 
     def uint64(self) -> int:
         return int.from_bytes(self._take(8), "big")

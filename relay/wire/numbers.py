@@ -5,9 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-MSG_DISCONNECT: Final = 1
 MSG_IGNORE: Final = 2
-MSG_UNIMPLEMENTED: Final = 3
 MSG_DEBUG: Final = 4
 MSG_SERVICE_REQUEST: Final = 5
 MSG_SERVICE_ACCEPT: Final = 6
@@ -68,5 +66,4 @@ class OpenFailure(IntEnum):
 
     ADMINISTRATIVELY_PROHIBITED = 1
     CONNECT_FAILED = 2
-    UNKNOWN_CHANNEL_TYPE = 3
     RESOURCE_SHORTAGE = 4

@@ -48,12 +48,10 @@ TAIL_ROOM: Final = MIN_PADDING + BLOCK_SIZE + TAG_SIZE
 
 _LENGTH = Struct(">I")
 _HEADER = Struct(">IBBII")
-_LABEL_AND_SIZE = Struct(">II")
 _PADDINGS = [bytes(size) for size in range(MIN_PADDING + BLOCK_SIZE)]
 
 read_length = _LENGTH.unpack_from
 write_label = _LENGTH.pack_into
-read_label_and_size = _LABEL_AND_SIZE.unpack_from
 read_header = _HEADER.unpack_from
 """Of an opened packet: length, padding, message number, and what in a data packet are the channel
 and the size of the data. The smallest packet has as many bytes."""

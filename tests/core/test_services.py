@@ -84,25 +84,24 @@ def test_any_name_is_good_or_refused_in_our_own_words(name: str) -> None:
 
 def test_a_named_service(registry: Registry[str]) -> None:
     service = registry.publish("Gpu1", 8000, "c")
-    assert (service.bind, service.port, service.holder, service.named) == ("Gpu1", 8000, "c", True)
+    assert (service.bind, service.port, service.holder) == ("Gpu1", 8000, "c")
     assert str(service) == "Gpu1:8000"
-    assert registry.find("gpu1", 8000) is service
-    assert registry.find("GPU1", 8000) is service
-    assert registry.find("gpu1", 8001) is None
+    assert registry.find_all("gpu1", 8000) == (service,)
+    assert registry.find_all("GPU1", 8000) == (service,)
+    assert registry.find_all("gpu1", 8001) == ()
     for address in ADDRESSES:
-        assert registry.find(address, 8000) is None
+        assert registry.find_all(address, 8000) == ()
 
 
 def test_a_port_service_is_reached_by_every_name_of_this_machine(registry: Registry[str]) -> None:
     service = registry.publish("localhost", 2000, "c")
-    assert not service.named
     for host in ("localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "", "*", "::"):
-        assert registry.find(host, 2000) is service
-        assert registry.find(host, 2001) is None
-    assert registry.find("::ffff:127.0.0.1", 2000) is service
+        assert registry.find_all(host, 2000) == (service,)
+        assert registry.find_all(host, 2001) == ()
+    assert registry.find_all("::ffff:127.0.0.1", 2000) == (service,)
     # A relay is no open proxy, and not a proxy to its own network.
     for host in ("10.1.2.3", "192.0.2.1", "2001:db8::1", "gpu1", "example.com"):
-        assert registry.find(host, 2000) is None
+        assert registry.find_all(host, 2000) == ()
 
 
 def test_how_services_are_shown(registry: Registry[str]) -> None:
@@ -143,12 +142,12 @@ def test_ports_that_no_service_can_have(registry: Registry[str], port: int) -> N
 def test_withdraw(registry: Registry[str]) -> None:
     old = registry.publish("gpu1", 8000, "c")
     registry.withdraw(old)
-    assert registry.find("gpu1", 8000) is None
+    assert registry.find_all("gpu1", 8000) == ()
     registry.withdraw(old)
     new = registry.publish("gpu1", 8000, "d")
     # A late withdrawal of the old service must not take the new one away.
     registry.withdraw(old)
-    assert registry.find("gpu1", 8000) is new
+    assert registry.find_all("gpu1", 8000) == (new,)
 
 
 class Leg:
@@ -169,9 +168,9 @@ def test_withdraw_all_is_for_this_very_holder() -> None:
     assert registry.held_by(c) == [first, second]
     assert registry.withdraw_all(c) == [first, second]
     assert registry.withdraw_all(c) == []
-    assert registry.find("gpu1", 1) is None
-    assert registry.find("localhost", 1) is None
-    assert registry.find("gpu1", 2) is other
+    assert registry.find_all("gpu1", 1) == ()
+    assert registry.find_all("localhost", 1) == ()
+    assert registry.find_all("gpu1", 2) == (other,)
 
 
 def test_a_shared_service_is_published_by_several(registry: Registry[str]) -> None:

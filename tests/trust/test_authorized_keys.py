@@ -153,7 +153,7 @@ def test_expired() -> None:
     # sshd: a key is still accepted in its last second.
     assert isinstance(find(keys), Entry)
     late = keys.find(blob(ED25519), address="::1", now=NOW + timedelta(microseconds=1))
-    assert late == Refusal("line 1: expired at 2025-06-01 12:00:00Z", keys.entries[0])
+    assert late == Refusal("line 1: expired at 2025-06-01 12:00:00Z")
 
 
 def test_from() -> None:

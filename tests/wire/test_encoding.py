@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import ProtocolViolation
-from relay.wire.encoding import Reader, boolean, byte, string, uint32
+from relay.wire.encoding import Reader, byte, string, uint32
 
 BYTES = st.integers(0, 255)
 UINT32S = st.integers(0, 2**32 - 1)
@@ -25,42 +25,32 @@ def test_text_goes_as_utf8() -> None:
     assert string("büro") == string(b"b\xc3\xbcro") == b"\0\0\0\5b\xc3\xbcro"
 
 
-@given(BYTES, st.booleans(), UINT32S, st.binary(max_size=100), st.text(max_size=50))
+@given(BYTES, UINT32S, st.binary(max_size=100), st.text(max_size=50))
 def test_what_is_written_is_what_asyncssh_writes(
-    number: int, flag: bool, word: int, data: bytes, text: str
+    number: int, word: int, data: bytes, text: str
 ) -> None:
     assert byte(number) == asyncssh.packet.Byte(number)
-    assert boolean(flag) == asyncssh.packet.Boolean(flag)
     assert uint32(word) == asyncssh.packet.UInt32(word)
     assert string(data) == asyncssh.packet.String(data)
     assert string(text) == asyncssh.packet.String(text)
 
 
-@given(BYTES, st.booleans(), UINT32S, st.binary(max_size=100), st.text(max_size=50))
-def test_what_is_written_is_read(
-    number: int, flag: bool, word: int, data: bytes, text: str
-) -> None:
-    message = byte(number) + boolean(flag) + uint32(word) + string(data) + string(text)
+@given(BYTES, UINT32S, st.binary(max_size=100), st.text(max_size=50))
+def test_what_is_written_is_read(number: int, word: int, data: bytes, text: str) -> None:
+    message = byte(number) + uint32(word) + string(data) + string(text)
     for memory in (message, bytearray(message), memoryview(message)):
         reader = Reader(memory)
         assert reader.byte() == number
-        assert reader.boolean() is flag
         assert reader.uint32() == word
         assert reader.string() == data
         assert reader.text() == text
         reader.end()
 
 
-@pytest.mark.parametrize("value", range(256))
-def test_every_value_but_zero_is_true(value: int) -> None:
-    assert Reader(byte(value)).boolean() is (value != 0)
-
-
 @pytest.mark.parametrize(
     ("field", "whole"),
     [
         (Reader.byte, byte(7)),
-        (Reader.boolean, boolean(True)),
         (Reader.uint32, uint32(7)),
         (Reader.string, string(b"seven")),
         (Reader.text, string("seven")),
@@ -97,11 +87,7 @@ def test_nothing_may_follow_the_end() -> None:
 
 @given(
     st.binary(max_size=64),
-    st.lists(
-        st.sampled_from(
-            [Reader.byte, Reader.boolean, Reader.uint32, Reader.string, Reader.text, Reader.end]
-        )
-    ),
+    st.lists(st.sampled_from([Reader.byte, Reader.uint32, Reader.string, Reader.text, Reader.end])),
 )
 def test_arbitrary_bytes_raise_nothing_but_violations(
     data: bytes, fields: list[Callable[[Reader], object]]

@@ -29,7 +29,6 @@ from relay.wire.packet import (
     padding_for,
     payload_end,
     read_header,
-    read_label_and_size,
     read_length,
     write_label,
 )
@@ -142,7 +141,6 @@ def test_the_label_is_all_that_relabelling_changes(data: bytes, label: int, star
     memory = memoryview(bytearray(start) + frame(data_message(7, data)))
     write_label(memory, start + LABEL_OFFSET, label)
     assert memory == bytearray(start) + frame(data_message(label, data))
-    assert read_label_and_size(memory, start + LABEL_OFFSET) == (label, len(data))
 
 
 def test_room_behind_the_data_for_padding_and_tag() -> None:
