@@ -26,13 +26,14 @@ from hypothesis import settings
 
 HERE: Final = Path(__file__).parent
 
-QUICK: Final = frozenset({"connect", "fuzz", "policy", "ssh", "wire"})
+QUICK: Final = frozenset(
+    {"connect", "core", "fuzz", "io", "life", "observe", "ssh", "sshconfig", "trust", "wire"}
+)
 """Folders whose tests start no program."""
 
 QUICK_TESTS: Final = frozenset(
     {
         "test_layers.py",
-        "test_log.py",
         "cli/test_options.py",
         "cli/test_settings.py",
         "cli/test_units.py",

@@ -704,6 +704,18 @@ def test_what_a_leg_cannot_hold_breaks_the_splice(near: Side, far: Side) -> None
     assert broken >> ("close", near) << cut(near, messages.close) << Retire(near)
 
 
+@from_either_side
+def test_a_close_behind_what_a_leg_cannot_hold_goes_out_in_its_place(near: Side, far: Side) -> None:
+    assert (
+        OPEN
+        >> ("data", far, 10) << Forward(near, 10)
+        >> ("close", far)
+        << cut(far) << send(far, messages.close) << Retire(far) << send(near, messages.close)
+        >> ("overflow", near) << cut(near, messages.close)
+        >> ("close", near) << cut(near, messages.close) << Retire(near)
+    )  # fmt: skip
+
+
 def test_the_more_channels_the_less_is_under_way_at_first() -> None:
     credit = Credit()
     splice = Splice(A_NUMBER, 2**31, MAX_PACKET, credit, (first_credit(MANY), FIRST_CREDIT))

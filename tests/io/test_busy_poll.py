@@ -1,10 +1,13 @@
-"""When a loop polls its sockets before it sleeps, told with a clock of its own."""
+"""When a loop polls its sockets before it sleeps: the rules with a clock of their own, and what
+comes of them on asyncio's loop with real sockets, whose selector tells whether it is to sleep."""
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 import socket
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,7 +17,9 @@ from relay.io.busy_poll import BULK, BULK_REST, LATE, LEAST, LONGEST_REST, SHORT
 from relay.io.engine import Engine
 from relay.io.stream import Stream
 from relay.ssh.endpoint import Endpoint
+from relay.wire.numbers import MSG_CHANNEL_DATA
 from tests.ssh.test_leg import Bench
+from tests.turns import until
 
 MOST = BUSY_POLL * 1e-6
 TURN = 2e-6
@@ -72,15 +77,17 @@ def test_at_first_it_sleeps() -> None:
     assert loop.wait(1) == 0
 
 
-def test_it_polls_twice_as_long_each_time_that_something_comes_soon() -> None:
+@pytest.mark.parametrize(("times", "expected"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8)])
+def test_it_polls_twice_as_long_each_time_that_something_comes_soon(
+    times: int, expected: int
+) -> None:
+    """Longer than it polled, and sooner than it may poll: only then is there more to be had."""
     loop = Loop()
     loop.work()
-    spans = []
-    for wait in (LEAST / 2, 1.5 * LEAST, 3 * LEAST, 6 * LEAST, MOST / 2):
+    for wait in (LEAST / 2, 1.5 * LEAST, 3 * LEAST, 6 * LEAST, MOST / 2)[:times]:
         loop.wait(wait)
         loop.work()
-        spans.append(round(loop.poll._span / LEAST))
-    assert spans == [1, 2, 4, 8, 8]
+    assert loop.wait(1) == pytest.approx(expected * LEAST, abs=2 * TURN)
 
 
 def test_it_never_polls_longer_than_it_may() -> None:
@@ -186,38 +193,51 @@ def test_where_the_core_cannot_be_given_up_it_sleeps() -> None:
     assert loop.wait(1) == 0
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+# -- on a real loop
 
 
-class Journal(list[str]):
-    """What happens around the work on a socket."""
+class Watched(selectors.DefaultSelector):
+    """Asked by its loop for what is ready: at once, or to sleep until something is."""
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.over = asyncio.Event()
-        patch.setattr(BusyPoll, "begin", self._begin)
-        patch.setattr(BusyPoll, "end", self._end)
+        # Turns without sleep since somebody last asked for them, and who asks.
+        self._turns = 0
+        self._asked: asyncio.Future[int] | None = None
 
-    def _begin(self) -> float:
-        self.append("begin")
-        return 0.0
+    async def turns_before_sleep(self) -> int:
+        """How often the loop looks, from now on, before it sleeps."""
+        self._turns = 0
+        self._asked = asyncio.get_running_loop().create_future()
+        return await self._asked
 
-    def _end(self, size: int) -> float:
-        self.append(f"end of {size}")
-        self.over.set()
-        return 0.0
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0:
+            self._turns += 1
+        elif self._asked is not None and not self._asked.done():
+            self._asked.set_result(self._turns)
+            timeout = 0
+        return super().select(timeout)
 
 
-class Sink:
-    """What is read from a leg's socket, and nothing made of it."""
+ASLEEP = 2
+"""Turns at most in which a loop that sleeps at once ends what it has begun: its own callbacks."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+AWAKE = 5
+"""Turns at least of one that polls for `LEAST`, if each look at the clock takes a microsecond."""
+
+
+class Leg:
+    """Reads a leg's socket, and takes all that comes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.engine = Engine(asyncio.get_running_loop())
+        self.came = 0
+        self._stream = Stream(self.engine, sock, self)
+        self._stream.start()
 
     def received(self, view: memoryview, start: int, end: int) -> int:
-        self._journal.append("work")
+        self.came += end - start
         return end
 
     def flush(self) -> None: ...
@@ -225,29 +245,78 @@ class Sink:
 
     def stream_lost(self, error: Exception | None) -> None: ...
 
-
-async def test_work_on_the_socket_of_a_leg_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(monkeypatch)
-    ours, theirs = socket.socketpair()
-    stream = Stream(Engine(asyncio.get_running_loop()), ours, Sink(journal))
-    stream.start()
-    theirs.send(b"xyz")
-    await journal.over.wait()
-    stream.abort()
-    theirs.close()
-    assert journal == ["begin", "work", "end of 3"]
+    def close(self) -> None:
+        self._stream.abort()
 
 
-async def test_work_on_a_local_socket_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(monkeypatch)
-    ours, theirs = socket.socketpair()
-    bench = Bench()
-    endpoint = Endpoint(bench.c, lambda endpoint, reason: None)
-    endpoint.open(ours, b"direct-tcpip", b"")
-    endpoint.confirmed(1, 2**20, 2**15)
-    monkeypatch.setattr(bench.c, "send_data", lambda *packet: journal.append("work"))
-    theirs.send(b"xyz")
-    await journal.over.wait()
-    endpoint.leg_lost()
-    theirs.close()
-    assert journal == ["begin", "work", "end of 3"]
+class Local:
+    """An endpoint, which reads a local socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._bench = Bench()
+        self.engine = self._bench.engine
+        self._came = 0
+        self._endpoint = Endpoint(self._bench.c, lambda endpoint, reason: None)
+        self._endpoint.open(sock, b"direct-tcpip", b"")
+        self._endpoint.confirmed(1, 2**20, 2**15)
+
+    @property
+    def came(self) -> int:
+        """What has left on the leg."""
+        payloads = self._bench.read_by_c(self._bench.c)
+        self._came += sum(len(one) - 9 for one in payloads if one[0] == MSG_CHANNEL_DATA)
+        return self._came
+
+    def close(self) -> None:
+        self._endpoint.leg_lost()
+
+
+def turns(reads: type[Leg | Local], busy_poll: int, *sizes: int) -> int:
+    """Send so many bytes at a time, and let each be read; how often does the loop look for more
+    before it sleeps?"""
+    selector = Watched()
+
+    async def main() -> int:
+        ours, theirs = socket.socketpair()
+        reader = reads(ours)
+        # Each look at the clock takes a microsecond: how busy the machine is does not matter.
+        clock = count(10**6)
+        poll = BusyPoll(reader.engine.loop, lambda: next(clock) * 1e-6, lambda: None)
+        poll.limit(busy_poll)
+        reader.engine.poll = poll
+        expected = 0
+        for size in sizes:
+            expected += size
+            theirs.sendall(bytes(size))
+            await until(lambda: reader.came >= expected)  # noqa: B023
+        looked = await selector.turns_before_sleep()
+        reader.close()
+        theirs.close()
+        reader.engine.close()
+        return looked
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        return runner.run(main())
+
+
+whoever_reads = pytest.mark.parametrize("reads", [Leg, Local])
+
+
+@whoever_reads
+def test_a_loop_looks_for_more_where_the_last_came_soon(reads: type[Leg | Local]) -> None:
+    assert turns(reads, BUSY_POLL, 64, 64) > AWAKE
+
+
+@whoever_reads
+def test_a_loop_sleeps_after_the_first(reads: type[Leg | Local]) -> None:
+    assert turns(reads, BUSY_POLL, 64) <= ASLEEP
+
+
+@whoever_reads
+def test_a_loop_sleeps_after_bulk(reads: type[Leg | Local]) -> None:
+    assert turns(reads, BUSY_POLL, 64, BULK + 1) <= ASLEEP
+
+
+@whoever_reads
+def test_a_loop_that_may_not_poll_sleeps(reads: type[Leg | Local]) -> None:
+    assert turns(reads, 0, 64, 64) <= ASLEEP

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from relay.io.local import NO_PACING
 from relay.ssh.endpoint import Endpoint
 from relay.wire.numbers import MSG_CHANNEL_DATA
 from tests.ssh.test_leg import Bench
+from tests.turns import until
 
 STREAMS = 8
 FIRST = 100
@@ -56,12 +56,15 @@ async def sends_for(bench: Bench, peers: list[socket.socket], texts: list[bytes]
     for peer, text in zip(peers, texts, strict=True):
         peer.sendall(text)
     came: dict[int, bytes] = {}
-    while sum(map(len, came.values())) < sum(map(len, texts)):
-        await asyncio.sleep(0)
+
+    def all_came() -> bool:
         for payload in bench.read_by_c(bench.c):
             assert payload[0] == MSG_CHANNEL_DATA
             label = int.from_bytes(payload[1:5], "big")
             came[label] = came.get(label, b"") + payload[9:]
+        return sum(map(len, came.values())) >= sum(map(len, texts))
+
+    await until(all_came)
     assert came == {FIRST + number: text for number, text in enumerate(texts)}
     return len(sends)
 
