@@ -13,7 +13,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import psutil
 import pytest
 
 from relay.trust.known_hosts import host_name
+from tests.programs.forks import Fork
 from tests.programs.process import GUARD, Process
 from tests.programs.traffic import Service, dial, free_port
 
@@ -86,15 +86,17 @@ class Site:
             file.write(line)
 
     def start(self, name: str, *command: str | Path) -> Process:
-        process = Process(name, command, self.folder)
-        self.stack.callback(lambda: print(process))  # pytest shows it when the test failed.
-        self.stack.callback(process.stop)
-        return process
+        return self._entered(Process(name, command, self.folder))
 
     def ours(self, name: str, *arguments: str | Path) -> Process:
         """relay-server, relay-agent or relay-connect."""
         module = name.replace("relay-", "relay.cli.")
-        return self.start(name, sys.executable, "-m", module, *arguments)
+        return self._entered(Process(name, [module, *arguments], self.folder, Fork))
+
+    def _entered(self, process: Process) -> Process:
+        self.stack.callback(lambda: print(process))  # pytest shows it when the test failed.
+        self.stack.callback(process.stop)
+        return process
 
     def leg(self, b: Server, key: str, known_hosts: Path | None = None) -> list[str | Path]:
         """The options of `relay-agent`, `relay-connect` and `ssh` for a leg to B."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 import relay
+from tests.programs.forks import Fork
 
 GUARD = 60.0
 """Seconds after which a test that waits gives up. No verdict depends on it: it ends a hang."""
@@ -23,21 +24,30 @@ GUARD = 60.0
 class Process:
     """A program and a thread that takes what it says, so that it never waits for its reader."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        folder: Path,
+        start: type[Fork] | type[subprocess.Popen[bytes]] = subprocess.Popen,
+    ) -> None:
         self.name = name
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._silent = False
         self._reading = threading.Event()
         self._reading.set()
-        self._popen = subprocess.Popen(
-            [str(word) for word in command],
-            cwd=folder,
-            env=_environment(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        reading, writing = os.pipe()
+        self._output = open(reading, "rb")  # noqa: SIM115
+        with open(os.devnull, "rb") as nothing, open(writing, "wb") as said:
+            self._popen = start(
+                [str(word) for word in command],
+                cwd=folder,
+                env=environment(folder),
+                stdin=nothing,
+                stdout=said,
+                stderr=said,
+            )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -79,8 +89,7 @@ class Process:
     @contextmanager
     def unread(self) -> Iterator[None]:
         """Meanwhile nobody reads what it says; what it has said before is read first."""
-        assert self._popen.stdout is not None
-        fcntl.fcntl(self._popen.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, 4096)
         self._reading.clear()
         try:
             yield
@@ -120,8 +129,7 @@ class Process:
         return self._popen.returncode
 
     def _read(self) -> None:
-        assert self._popen.stdout is not None
-        with self._popen.stdout as output:
+        with self._output as output:
             for line in output:
                 self._reading.wait()
                 with self._changed:
@@ -132,11 +140,11 @@ class Process:
             self._changed.notify_all()
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """Nothing of the user's takes part: no ssh-agent, no home; and this very package."""
     # And no start of a program compiles anew what it imports.
     left_out = ("SSH_AUTH_SOCK", "PYTHONDONTWRITEBYTECODE")
-    environment = {key: value for key, value in os.environ.items() if key not in left_out}
-    paths = [str(Path(relay.__file__).parent.parent), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return environment | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}
+    ours = {key: value for key, value in os.environ.items() if key not in left_out}
+    paths = [str(Path(relay.__file__).parent.parent), ours.get("PYTHONPATH", "")]
+    ours["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return ours | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}

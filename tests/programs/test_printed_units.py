@@ -224,9 +224,10 @@ def test_the_unit_is_played_as_strictly_as_it_says(site: Site) -> None:
 class Traced(Site):
     """Each program's system calls are written down, by a process beside it (`-D`)."""
 
-    def start(self, name: str, *command: str | Path) -> Process:
-        calls = self.folder / f"{name}.calls"
-        return super().start(name, find("strace"), "-D", "-f", "-qq", "-o", calls, *command)
+    def ours(self, name: str, *arguments: str | Path) -> Process:
+        module = name.replace("relay-", "relay.cli.")
+        trace = [find("strace"), "-D", "-f", "-qq", "-o", self.folder / f"{name}.calls"]
+        return self.start(name, *trace, sys.executable, "-m", module, *arguments)
 
 
 def calls_of_filter(name: str) -> set[str]:
