@@ -51,6 +51,10 @@ class DynamicForward:
         """There is a leg for the first time."""
         self._log.info("ready", "{listening} -> SOCKS ready", listening=self._name)
 
+    def say_closed(self) -> None:
+        """It is not wanted any more."""
+        self._log.info("closed", "{listening} -> SOCKS closed", listening=self._name)
+
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
         self._negotiating.add(Negotiation(sock, origin, self._requested, self._failed))
 

@@ -41,6 +41,13 @@ class LocalForward:
             listening=self._name, target=self._forward.target,
         )  # fmt: skip
 
+    def say_closed(self) -> None:
+        """It is not wanted any more."""
+        self._log.info(
+            "closed", "{listening} -> {target} closed",
+            listening=self._name, target=self._forward.target,
+        )  # fmt: skip
+
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
         if path := self._forward.target_path:
             kind, fields = b"direct-streamlocal@openssh.com", streamlocal_fields(path)

@@ -6,29 +6,22 @@ The ports are opened once and stay open; the legs come and go under them.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from enum import Enum
 from typing import Any
 
 import anyio
 
 from relay.connect.config import ConnectConfig
-from relay.connect.dynamic import DynamicForward
 from relay.connect.gate import Gate
-from relay.connect.local import LocalForward
+from relay.connect.listeners import Listeners
 from relay.connect.stdio import run_stdio
 from relay.core.forward import Forward, format_address
-from relay.errors import AddressError, PeerError
+from relay.core.forwards import Desired
+from relay.errors import PeerError, RelayError
 from relay.io.engine import Engine
-from relay.io.local import (
-    EVERY_ADDRESS,
-    LOOPBACK,
-    addresses_of,
-    listen,
-    listen_unix,
-)
+from relay.life.reconcile import Reconciler
 from relay.life.supervise import Prompt, Supervisor
 from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg, connect, explain
@@ -52,13 +45,31 @@ async def run(config: ConnectConfig, log: EventLog, prompt: Prompt | None = None
 
 async def forward(config: ConnectConfig, log: EventLog, engine: Engine, prompt: Prompt) -> None:
     """Everything but `-W`."""
-    async with anyio.create_task_group() as waiting:
-        with ExitStack() as stack:
-            gate: Gate[ClientLeg] = Gate(config.wait, waiting)
+    async with anyio.create_task_group() as tasks:
+        gate: Gate[ClientLeg] = Gate(config.wait, tasks)
+        with closing(Listeners(config, gate, log)) as listeners:
+            desired: Reconciler[Forward] = Reconciler()
+            for one in config.local_forwards + config.dynamic_forwards:
+                desired.want(one)
+
+            def refused(_: Desired[Forward], error: RelayError) -> None:
+                if config.exit_on_forward_failure:
+                    raise error
+                log.error("not ready", "{reason}", reason=str(error))
+
             # Before B is dialled: what is wrong on this machine is told first.
-            forwards = open_forwards(config, gate, stack, log)
-            carried = Carried(config, gate, forwards, log, engine)
+            await desired.begin(listeners, refused)
+            tasks.start_soon(desired.run, listeners)
+            tasks.start_soon(obey, prompt, desired)
+            carried = Carried(config, gate, listeners, log, engine)
             await supervisor(config, log, prompt, wanted=gate.wanted).run(carried.attempt)
+
+
+async def obey(prompt: Prompt, desired: Reconciler[Forward]) -> None:
+    """Try what could not be opened when the prompt says so."""
+    while True:
+        await prompt.wait()
+        desired.hurry()
 
 
 def supervisor(config: ConnectConfig, log: EventLog, prompt: Prompt, **settings: Any) -> Supervisor:
@@ -91,20 +102,20 @@ async def one_stream(
 
 
 class Carried:
-    """The forwards, and one leg after another that carries their streams."""
+    """The open ports, and one leg after another that carries their streams."""
 
     def __init__(
         self,
         config: ConnectConfig,
         gate: Gate[ClientLeg],
-        forwards: list[LocalForward | DynamicForward],
+        listeners: Listeners,
         log: EventLog,
         engine: Engine,
     ) -> None:
         self._engine = engine
         self._config = config
         self._gate = gate
-        self._forwards = forwards
+        self._listeners = listeners
         self._log = log
         self._was_ready = False
 
@@ -118,8 +129,7 @@ class Carried:
             if not self._was_ready:
                 self._was_ready = True
                 say_who_can_read(leg, self._config, self._log)
-                for forward in self._forwards:
-                    forward.say_ready()
+                self._listeners.say_ready()
             await leg.down.wait()
             raise explain(leg.error or ConnectionError("connection closed"), client)
         finally:
@@ -171,32 +181,3 @@ def version_of(leg: ClientLeg | None) -> str:
     """The other side's version line, which is what it says of itself: whoever has its host key
     can say anything."""
     return leg.get_extra_info("server_version", "") if leg is not None else ""
-
-
-def open_forwards(
-    config: ConnectConfig, gate: Gate[ClientLeg], stack: ExitStack, log: EventLog
-) -> list[LocalForward | DynamicForward]:
-    """Listen for all of them; `stack` closes them. Raises `AddressError`."""
-    opened: list[LocalForward | DynamicForward] = []
-    for forward in config.local_forwards + config.dynamic_forwards:
-        kind = DynamicForward if forward.dynamic else LocalForward
-        try:
-            local = kind(gate, forward, listening_sockets(config, forward), log)
-        except AddressError as error:
-            if config.exit_on_forward_failure:
-                raise
-            log.error("not ready", "{reason}", reason=str(error))
-        else:
-            stack.callback(local.close)
-            opened.append(local)
-    return opened
-
-
-def listening_sockets(config: ConnectConfig, forward: Forward) -> list[socket.socket]:
-    """The sockets that a forward listens on. Raises `AddressError`."""
-    if forward.listen_path:
-        mask, unlink = config.stream_local_bind_mask, config.stream_local_bind_unlink
-        return [listen_unix(forward.listen_path, mask=mask, unlink=unlink)]
-    default = EVERY_ADDRESS if config.gateway_ports else LOOPBACK
-    family = config.client.address_family
-    return listen(addresses_of(forward.bind, default=default, family=family), forward.port)

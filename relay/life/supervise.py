@@ -21,8 +21,8 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from relay.core.backoff import HELD, REMINDED, Backoff, Random, Repeats
 from relay.errors import LocalError, RelayError
-from relay.life.backoff import HELD, REMINDED, Backoff, Random, Repeats
 from relay.observe.log import EventLog
 
 Attempt = Callable[[Callable[[], None]], Awaitable[None]]

@@ -168,6 +168,23 @@ class ClientLeg(Leg, FastClientConnection):
             raise LegLost("the connection was lost")
         return found
 
+    async def withdraw(self, host: str, port: int) -> bool:
+        """Ask B for `cancel-tcpip-forward` (RFC 4254 §7.1); returns whether B knew the service.
+
+        Raises `LegLost`.
+        """
+        done: asyncio.Future[bool] = self.engine.loop.create_future()
+
+        def answered(fields: bytes | None) -> None:
+            if not done.done():
+                done.set_result(fields is not None)
+
+        self.ask(b"cancel-tcpip-forward", forward_fields(host, port), answered)
+        known = await done
+        if not self.alive:
+            raise LegLost("the connection was lost")
+        return known
+
 
 class Owner(asyncssh.SSHClient):
     """asyncssh's callbacks: the host key's check, and the end."""

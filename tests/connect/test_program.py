@@ -11,9 +11,9 @@ import pytest
 from relay.connect import program
 from relay.connect.config import ConnectConfig
 from relay.connect.program import FarEnd, far_end
+from relay.core.backoff import Backoff
 from relay.core.forward import parse_forward
 from relay.errors import LegLost
-from relay.life.backoff import Backoff
 from relay.observe.log import EventLog
 from relay.sshconfig.client import ClientConfig
 from tests.programs.process import GUARD

@@ -7,6 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.core.backoff import Backoff
 from relay.core.limits import (
     FIRST_DELAY,
     FORGIVEN_AFTER,
@@ -16,7 +17,6 @@ from relay.core.limits import (
     NetBlockSize,
     Startups,
 )
-from relay.life.backoff import Backoff
 from relay.life.sources import Sources, source_of
 from relay.life.tally import Tally
 

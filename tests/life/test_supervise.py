@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from relay.core.backoff import FIRST, LONGEST, REMINDED, SLOW
 from relay.errors import (
     FileError,
     HostKeyRefused,
@@ -23,7 +24,6 @@ from relay.errors import (
     Refused,
     RelayError,
 )
-from relay.life.backoff import FIRST, LONGEST, REMINDED, SLOW
 from relay.life.supervise import Prompt, Supervisor, duration
 from relay.observe.log import EventLog
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.life.backoff import (
+from relay.core.backoff import (
     FIRST,
     LONGEST,
     SAID_AGAIN,

@@ -1,4 +1,4 @@
-"""relay/agent/program.py on a leg without a socket: what comes in one receive."""
+"""relay/agent/published.py on a leg without a socket: what comes in one receive."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import asyncio
 import asyncssh
 import pytest
 
-from relay.agent.config import AgentConfig
-from relay.agent.program import Agent, Publisher, refused
+from relay.agent.published import Publishable, Published, refused
 from relay.core.forward import parse_forward
+from relay.core.forwards import Desired
 from relay.io.engine import Engine
 from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
-from relay.sshconfig.client import ClientConfig
 from relay.wire import messages
 from relay.wire.encoding import byte, uint32
 from relay.wire.gcm import GcmCipher
@@ -34,10 +33,16 @@ class B:
     def __init__(self) -> None:
         options = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None)
         self.leg = ready(ClientLeg(Engine(asyncio.get_running_loop()), options))
-        config = AgentConfig(ClientConfig(host="b", user="somebody"), ())
-        log = EventLog("test")
-        self.agent = Agent(self.leg, None, Publisher(config, None, log, self.leg.engine), None, log)
+        self.published = Published(self.leg, None, None, set(), EventLog("test"))
+        self.granted: list[int] = []
         self._cipher = GcmCipher(KEY, IV)
+
+    async def asked(self, text: str) -> asyncio.Task[None]:
+        """It has been asked to publish this, and has not answered."""
+        desired: Desired[Publishable] = Desired(parse_forward(text, allow_zero=True))
+        task = asyncio.create_task(self.published.ask(desired, self.granted.append))
+        await asyncio.sleep(0)
+        return task
 
     def sends(self, *payloads: bytes) -> None:
         """All of them in one receive."""
@@ -53,9 +58,7 @@ class B:
 @pytest.mark.parametrize("port", [8000, 0], ids=["a port", "a port that B picks"])
 async def test_the_first_stream_may_come_with_the_answer(port: int) -> None:
     b = B()
-    forward = parse_forward(f"localhost:{port}:localhost:1", allow_zero=True)
-    publishing = asyncio.create_task(b.agent.publish(forward))
-    await asyncio.sleep(0)
+    publishing = await b.asked(f"localhost:{port}:localhost:1")
     b.sends(
         byte(MSG_REQUEST_SUCCESS) + (uint32(8000) if port == 0 else b""),
         messages.channel_open(
@@ -64,6 +67,7 @@ async def test_the_first_stream_may_come_with_the_answer(port: int) -> None:
     )
     # It is served, and not refused.
     assert len(b.leg.handlers) == 1
+    assert b.granted == [8000]
     await publishing
     b.leg.abort()
 
@@ -71,9 +75,7 @@ async def test_the_first_stream_may_come_with_the_answer(port: int) -> None:
 @pytest.mark.anyio
 async def test_a_port_that_cannot_be_read_ends_the_leg() -> None:
     b = B()
-    forward = parse_forward("localhost:0:localhost:1", allow_zero=True)
-    publishing = asyncio.create_task(b.agent.publish(forward))
-    await asyncio.sleep(0)
+    publishing = await b.asked("localhost:0:localhost:1")
     b.sends(byte(MSG_REQUEST_SUCCESS) + b"\0")
     assert not b.leg.alive
     publishing.cancel()

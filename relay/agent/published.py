@@ -1,0 +1,178 @@
+"""What the agent has published over one leg: asked for, given up, and where its streams go."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+from relay.agent.config import EndpointConfig
+from relay.agent.dynamic import SocksExit, SocksStream
+from relay.agent.session import SessionEndpoint
+from relay.core.forward import Forward, format_address
+from relay.core.forwards import Desired
+from relay.core.grants import Permit
+from relay.core.services import SHARE_MARK, is_address, is_privileged
+from relay.errors import Refused
+from relay.io.dial import dial_service, dial_unix
+from relay.observe.log import EventLog
+from relay.ssh.client import ClientLeg
+from relay.ssh.endpoint import Endpoint, log_end
+from relay.ssh.handler import OpenRefused
+from relay.wire.numbers import OpenFailure
+
+Dial = Callable[[], Awaitable[socket.socket]]
+
+Publishable = Forward | EndpointConfig
+"""What an agent can publish: a service, or itself."""
+
+
+class Published:
+    """The `Maker` of one leg, and its `StreamHandler`."""
+
+    def __init__(
+        self,
+        leg: ClientLeg,
+        endpoint: SessionEndpoint | None,
+        permits: tuple[Permit, ...] | None,
+        said: set[str],
+        log: EventLog,
+    ) -> None:
+        """`permits` is PermitRemoteOpen; `said` are the services that have been said to be
+        published, over this leg or an earlier one."""
+        self._leg = leg
+        self._endpoint = endpoint
+        self._permits = permits
+        self._said = said
+        self._log = log
+        # By what B says in `forwarded-tcpip`: the address as we asked for it, and the port.
+        self._targets: dict[tuple[str, int], tuple[Forward, Dial | SocksExit]] = {}
+        leg.stream_handler = self._stream
+
+    # -- as B is asked
+
+    async def ask(self, desired: Desired[Publishable], granted: Callable[[int], None]) -> None:
+        """Ask B for the service, and say so. Raises `Refused`, `LegLost`."""
+        what = desired.key
+        bind, asked = requested(desired)
+
+        def serve(port: int) -> None:
+            # Streams for it may come right behind B's answer.
+            if isinstance(what, Forward):
+                service = service_name(what, port)
+                self._targets[bind, port] = what, self._dial(what, service)
+            granted(port)
+
+        port = await self._leg.publish(bind, asked, serve)
+        if port is None and asked != what.port:
+            # What B picked for an earlier leg is somebody else's now: any other will do.
+            port = await self._leg.publish(bind, what.port, serve)
+        if port is None:
+            name = what.name if isinstance(what, EndpointConfig) else what.bind
+            raise refused(name or "localhost", what.port)
+        self._say_published(what, bind, port)
+
+    async def cancel(self, desired: Desired[Publishable]) -> None:
+        """Give the service up. Raises `LegLost`."""
+        what = desired.key
+        bind, port = requested(desired)
+        # That B does not know it comes to the same.
+        await self._leg.withdraw(bind, port)
+        self._targets.pop((bind, port), None)
+        service = service_name(what, port)
+        self._said.discard(service)
+        self._log.info(
+            "withdrawn", "{service} -> {target} withdrawn", service=service, target=target_of(what)
+        )
+
+    def _say_published(self, what: Publishable, bind: str, port: int) -> None:
+        """What is news: not that all is again as it was before a leg was lost."""
+        service = service_name(what, port)
+        is_news = service not in self._said
+        if is_news and isinstance(what, Forward) and not is_address(bind):
+            self._warn_if_ignored(service, bind, port)
+        self._said.add(service)
+        level = self._log.info if is_news else self._log.debug
+        level(
+            "published", "{service} -> {target} published", service=service, target=target_of(what)
+        )
+
+    def _warn_if_ignored(self, service: str, bind: str, port: int) -> None:
+        if not self._leg.to_a_relay:
+            text = "{service}: the server is no relay-server: an sshd knows no names, opens port "
+            text += "{port} instead and ignores {name}"
+            self._log.warning("name ignored", text, service=service, port=port, name=bind)
+
+    # -- as streams come
+
+    def _dial(self, forward: Forward, service: str) -> Dial | SocksExit:
+        """How the target of a stream is reached."""
+        if forward.dynamic:
+            return SocksExit(service, self._permits, self._log)
+        if forward.target_path:
+            return lambda: dial_unix(forward.target_path)
+        return lambda: dial_service(forward.host, forward.hostport)
+
+    def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
+        endpoint = self._endpoint
+        if endpoint is not None and (host, port) == (endpoint.config.name, endpoint.config.port):
+            return endpoint.stream(self._leg, origin_host, origin_port)
+        target = self._targets.get((host, port))
+        if target is None:
+            raise OpenRefused(
+                OpenFailure.CONNECT_FAILED, f"{format_address(host, port)} is not published here"
+            )
+        forward, dial_target = target
+        service = service_name(forward, port)
+        origin = format_address(origin_host, origin_port)
+        self._log.debug(
+            "stream opened", "{service}: stream from {origin} to {target}",
+            per=service, service=service, origin=origin, target=forward.target,
+        )  # fmt: skip
+
+        ended = log_end(
+            self._log,
+            "{service}: stream from {origin} to {target} closed, {received} bytes in, "
+            "{sent} bytes out{why}",
+            per=service, service=service, origin=origin, target=forward.target,
+        )  # fmt: skip
+        if isinstance(dial_target, SocksExit):
+            return SocksStream(self._leg, dial_target, ended)
+        joint = Endpoint(self._leg, ended)
+        joint.serve(dial_target)
+        return joint
+
+
+def requested(desired: Desired[Publishable]) -> tuple[str, int]:
+    """The address and port as B knows them; the latter the one that B has picked, if it has."""
+    what = desired.key
+    return requested_address(what), what.port or desired.port
+
+
+def service_name(what: Publishable, port: int) -> str:
+    """For a person: `gpu1:8000`, `localhost:2200`, `*:80`."""
+    given = what.name if isinstance(what, EndpointConfig) else what.bind
+    return format_address(given or requested_address(what) or "*", port)
+
+
+def target_of(what: Publishable) -> str:
+    return "sessions end to end," if isinstance(what, EndpointConfig) else what.target
+
+
+def requested_address(what: Publishable) -> str:
+    """What ssh sends for `-R`'s bind address (RFC 4254 §7.1): `localhost` where none is given,
+    the empty string for `*`."""
+    if isinstance(what, EndpointConfig):
+        return what.name
+    if what.bind is None:
+        return "localhost"
+    return "" if what.bind == "*" else what.bind
+
+
+def refused(name: str, port: int) -> Refused:
+    """B's answer has no reason (RFC 4254 §7.1): these are all that it may have."""
+    reasons = "it is held by another program, or this key may not publish it"
+    if is_privileged(name, port):
+        reasons += ", as every key without a permitlisten for this port below 1024"
+    if name.startswith(SHARE_MARK):
+        reasons += " or share it, which --share-services of the server and a permitlisten allow"
+    return Refused(f"{format_address(name, port)}: refused by the server: {reasons}")
