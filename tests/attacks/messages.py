@@ -16,6 +16,9 @@ from asyncssh.packet import Boolean, Byte, SSHPacket, String, UInt32
 
 MIB: Final = 1 << 20
 
+Text = str | bytes
+"""What is to be text on the wire; bytes for one that is none."""
+
 # RFC 4250 §4.1, RFC 8308, RFC 4250 §4.3
 DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_REQUEST, SERVICE_ACCEPT, EXT_INFO = range(1, 8)
 KEXINIT, NEWKEYS, ECDH_INIT, ECDH_REPLY = 20, 21, 30, 31
@@ -83,15 +86,15 @@ def userauth_request(user: str, method: str = "none", fields: bytes = b"") -> by
 # -- the connection
 
 
-def global_request(name: str, fields: bytes = b"", want_reply: bool = True) -> bytes:
+def global_request(name: Text, fields: bytes = b"", want_reply: bool = True) -> bytes:
     return Byte(GLOBAL_REQUEST) + String(name) + Boolean(want_reply) + fields
 
 
-def publish(host: str, port: int, want_reply: bool = True) -> bytes:
+def publish(host: Text, port: int, want_reply: bool = True) -> bytes:
     return global_request("tcpip-forward", String(host) + UInt32(port), want_reply)
 
 
-def withdraw(host: str, port: int, want_reply: bool = True) -> bytes:
+def withdraw(host: Text, port: int, want_reply: bool = True) -> bytes:
     return global_request("cancel-tcpip-forward", String(host) + UInt32(port), want_reply)
 
 
@@ -104,22 +107,22 @@ def request_failure() -> bytes:
 
 
 def channel_open(
-    kind: str, fields: bytes = b"", sender: int = 0, window: int = MIB, packet: int = 32768
+    kind: Text, fields: bytes = b"", sender: int = 0, window: int = MIB, packet: int = 32768
 ) -> bytes:
     return Byte(OPEN) + String(kind) + UInt32(sender) + UInt32(window) + UInt32(packet) + fields
 
 
-def _address(host: str, port: int, origin: str = "127.0.0.1") -> bytes:
+def _address(host: Text, port: int, origin: Text = "127.0.0.1") -> bytes:
     return String(host) + UInt32(port) + String(origin) + UInt32(1)
 
 
 def open_direct(
-    host: str,
+    host: Text,
     port: int,
     sender: int = 0,
     window: int = MIB,
     packet: int = 32768,
-    origin: str = "127.0.0.1",
+    origin: Text = "127.0.0.1",
 ) -> bytes:
     return channel_open("direct-tcpip", _address(host, port, origin), sender, window, packet)
 
@@ -160,7 +163,7 @@ def close(recipient: int) -> bytes:
 
 
 def channel_request(
-    recipient: int, name: str = "shell", want_reply: bool = True, fields: bytes = b""
+    recipient: int, name: Text = "shell", want_reply: bool = True, fields: bytes = b""
 ) -> bytes:
     return Byte(CHANNEL_REQUEST) + UInt32(recipient) + String(name) + Boolean(want_reply) + fields
 

@@ -76,6 +76,15 @@ def test_a_client_that_has_asked_still_gets_its_answer(chain: Chain) -> None:
         assert receive(client) == (8 * MIB, sent)
 
 
+def test_a_client_that_ends_at_once_still_gets_what_the_service_says(chain: Chain) -> None:
+    client, service = chain.stream()
+    with closing(client, service):
+        client.shutdown(socket.SHUT_WR)
+        assert service.recv(16) == b""
+        sent = send(service, MIB)
+        assert receive(client) == (MIB, sent)
+
+
 def test_a_service_that_has_answered_still_gets_the_rest(chain: Chain) -> None:
     client, service = chain.stream()
     with closing(client, service):
@@ -185,6 +194,16 @@ def test_a_program_that_is_killed_breaks_the_stream(chain: Chain, victim: str) -
         for program in (chain.a, chain.c):
             program.wait_for("lost .*trying again")
             assert not program.said("Traceback")
+
+
+def test_a_port_of_b_closes_with_its_agent(site: Site) -> None:
+    chain = start_chain(site, PORT, b_options=("--hold", "0"))
+    port = int(chain.c.wait_for(r"localhost:(\d+) -> ")[1])
+    dial(port).close()
+    chain.c.signal(signal.SIGKILL)
+    chain.b.process.wait_for(f":{port} withdrawn")
+    with pytest.raises(ConnectionRefusedError):
+        dial(port)
 
 
 def test_a_killed_connect_breaks_its_streams_and_no_others(site: Site, chain: Chain) -> None:
