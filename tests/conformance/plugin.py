@@ -24,6 +24,7 @@ import pytest
 from asyncssh.crypto import sntrup_available
 
 from relay.trust.algorithms import SNTRUP_KEX
+from tests.conformance.channels import is_of_channels
 from tests.conformance.legs import LEGS, classes
 
 PATIENCE: Final = 20
@@ -39,6 +40,7 @@ RANK: Final = {"skipped": 0, "passed": 1, "failed": 2}
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--legs", choices=[*LEGS, STOCK], required=True)
     parser.addoption("--outcomes", type=Path, required=True)
+    parser.addoption("--no-channels", action="store_true")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,6 +59,18 @@ def pytest_configure(config: pytest.Config) -> None:
     module._bcrypt_available = True
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--no-channels"):
+        left_out = [item for item in items if is_of_channels(test_of(item.nodeid))]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def test_of(node: str) -> str:
+    """`file::class::test`"""
+    return node.rpartition("/")[2]
+
+
 def _quick_kdf(password: bytes, salt: bytes, size: int, *_: Any, **__: Any) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", password, salt, 1, size)
 
@@ -69,7 +83,7 @@ class Outcomes:
         self._outcomes: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test = report.nodeid.rpartition("/")[2]
+        test = test_of(report.nodeid)
         before = self._outcomes.get(test, "skipped")
         if report.when == "call" or report.outcome != "passed":
             self._outcomes[test] = max(before, report.outcome, key=RANK.__getitem__)

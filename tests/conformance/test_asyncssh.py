@@ -7,49 +7,38 @@ must not be readable) says nothing about ours and does not count.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from tests.conformance.channels import FILES
 from tests.conformance.deviations import DEVIATIONS
 from tests.conformance.plugin import STOCK
-from tests.conformance.upstream import Unavailable, fetch_tests, run
+from tests.conformance.upstream import run
 
+CHANNELS_TOO: Final = True
+"""Are channels, forwards and global requests asyncssh's code with us? Then its tests of them count
+too; else channels.py says what does."""
 
-@pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest) -> Path:
-    try:
-        return fetch_tests(request.config.cache)
-    except Unavailable as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+GUEST: Final = [
+    # Re-keying by bytes and by time, and strict key exchange, are in test_connection.py.
+    ("test_connection.py", "fast"),
+    ("test_connection.py", "split"),
+    ("test_connection_auth.py", "fast"),
+]
+CHANNELS: Final = [(file, legs) for file in FILES for legs in ("fast", "rekey", "slow")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "legs"),
-    [
-        # Re-keying by bytes and by time, and strict key exchange, are in test_connection.py.
-        ("test_connection.py", "fast"),
-        ("test_connection.py", "split"),
-        ("test_connection_auth.py", "fast"),
-        ("test_channel.py", "fast"),
-        ("test_channel.py", "rekey"),
-        ("test_channel.py", "slow"),
-        ("test_forward.py", "fast"),
-        ("test_forward.py", "rekey"),
-        ("test_forward.py", "slow"),
-    ],
-)
+@pytest.mark.parametrize(("file", "legs"), [*GUEST, *(CHANNELS if CHANNELS_TOO else ())])
 def test_as_asyncssh(folder: Path, file: str, legs: str) -> None:
-    outcomes, printed = run(folder, legs, [file])
+    outcomes, printed = run(folder, legs, [file], channels=CHANNELS_TOO)
     expected = {test for test in DEVIATIONS if test.startswith(f"{file}::")}
     failed = {test for test, outcome in outcomes.items() if outcome == "failed"}
     unexpected = failed - expected
     if unexpected:
-        with_asyncssh, _ = run(folder, STOCK, sorted(unexpected))
+        with_asyncssh, _ = run(folder, STOCK, sorted(unexpected), channels=True)
         unexpected -= {test for test, outcome in with_asyncssh.items() if outcome == "failed"}
     assert not unexpected, printed
     assert expected <= failed, "these pass now: take them off the list in deviations.py"
