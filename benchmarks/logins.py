@@ -19,8 +19,10 @@ from typing import Final
 import asyncssh
 
 from relay.core.grants import Grant
+from relay.events import Events
 from relay.io.engine import Engine
 from relay.life.admission import Startup
+from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.relay import Relay
@@ -51,10 +53,10 @@ async def _measure(folder: Path, crowd: int) -> float:
         config, limits=replace(config.limits, legs_per_key=most, services_per_key=most)
     )
     host_key = asyncssh.generate_private_key("ssh-ed25519")
-    log = EventLog("logins")
+    events = Events(LogSink(EventLog("logins")))
     logging.getLogger("relay").setLevel(logging.ERROR)
     engine = Engine(asyncio.get_running_loop())
-    relay = Relay(config, [host_key], log, engine)
+    relay = Relay(config, [host_key], events, engine)
     options = server_options([host_key], ())
     numbers = count()
 

@@ -10,7 +10,11 @@ A command line turns each into one line on standard error and `exit_code`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+INTERNAL: Final = "relay.internal"
+"""The logger of faults of ours that end one leg and not the program, with their trace; at "debug"
+what a peer made us stumble over."""
 
 
 class RelayError(Exception):

@@ -15,9 +15,10 @@ ROOT: Final = Path(relay.__file__).parent
 
 LAYERS: Final[list[set[str]]] = [
     {"relay.errors", "relay.system"},
-    {"relay.observe"},
+    {"relay.events"},
     {"relay.wire"},
     {"relay.core"},
+    {"relay.observe"},
     {"relay.sshconfig"},
     {"relay.trust"},
     {"relay.io", "relay.life"},

@@ -18,8 +18,9 @@ from typing import Final
 from relay.core.channel import Half
 from relay.core.forward import format_address
 from relay.core.grants import Permit
+from relay.events import Events
+from relay.events.client import SocksRefused
 from relay.io.dial import dial_service
-from relay.observe.log import EventLog
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.leg import Leg
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
@@ -32,11 +33,11 @@ must have read why."""
 class SocksExit:
     """What one dynamic forward may reach; `name` is the service that its clients come through."""
 
-    def __init__(self, name: str, permits: tuple[Permit, ...] | None, log: EventLog) -> None:
+    def __init__(self, name: str, permits: tuple[Permit, ...] | None, events: Events) -> None:
         """`permits` is PermitRemoteOpen; None permits every target."""
         self._name = name
         self._permits = permits
-        self._log = log
+        self._events = events
 
     def permits(self, request: Request) -> bool:
         return self._permits is None or any(
@@ -48,8 +49,7 @@ class SocksExit:
         return await dial_service(request.host, request.port)
 
     def refused(self, reason: str) -> None:
-        text = "{service}: SOCKS client refused: {reason}"
-        self._log.warning("socks refused", text, per=self._name, service=self._name, reason=reason)
+        self._events.emit(SocksRefused(self._name, "", reason))
 
 
 class SocksStream(Endpoint):

@@ -16,9 +16,12 @@ from relay.core.backoff import SLOW, Backoff
 from relay.core.forward import format_address
 from relay.core.forwards import Desired
 from relay.errors import Refused, RelayError, UsageError
+from relay.events import Events
+from relay.events.client import ServiceNotGranted
 from relay.io.engine import Engine
 from relay.life.reconcile import Reconciler
 from relay.life.supervise import Prompt, Supervisor
+from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.wire.messages import agent_started
@@ -33,20 +36,25 @@ async def run(config: AgentConfig, log: EventLog, prompt: Prompt | None = None) 
         if forward.listen_path:
             raise UsageError(f"-R {forward}: a unix socket on the server's side is not served")
     # Before B is dialled: what is wrong on this machine is told first.
-    endpoint = SessionEndpoint(config.endpoint, log) if config.endpoint else None
+    sink = LogSink(log)
+    events = Events(sink)
+    endpoint = SessionEndpoint(config.endpoint, events) if config.endpoint else None
     where = format_address(config.client.host, config.client.port)
     engine = Engine(
         asyncio.get_running_loop(), busy_poll=config.busy_poll, max_window=config.max_window
     )
     try:
         # An agent is out of its owner's reach when B is put right again: it never gives up.
-        supervisor = Supervisor(where, log, once=config.once, keep_trying=True, prompt=prompt)
-        await supervisor.run(Publisher(config, endpoint, log, engine, prompt).attempt)
+        supervisor = Supervisor(where, events, once=config.once, keep_trying=True, prompt=prompt)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sink.run)
+            await supervisor.run(Publisher(config, endpoint, events, engine, prompt).attempt)
+            tasks.cancel_scope.cancel()
     finally:
-        log.report()
         if endpoint is not None:
             endpoint.close()
         engine.close()
+        sink.report()
 
 
 class Publisher:
@@ -56,7 +64,7 @@ class Publisher:
         self,
         config: AgentConfig,
         endpoint: SessionEndpoint | None,
-        log: EventLog,
+        events: Events,
         engine: Engine,
         prompt: Prompt | None = None,
     ) -> None:
@@ -64,7 +72,7 @@ class Publisher:
         self._prompt = prompt or Prompt()
         self._config = config
         self._endpoint = endpoint
-        self._log = log
+        self._events = events
         # What is to be published, and how far that is so. With `once` nothing is asked for again.
         self.desired: Reconciler[Publishable] = Reconciler(None if config.once else _backoff)
         if endpoint is not None:
@@ -80,13 +88,13 @@ class Publisher:
     async def attempt(self, up: Callable[[], None]) -> None:
         """Publish over a new leg until it is lost. Raises `RelayError`."""
         client = self._config.client
-        leg = await connect(client, self._log, self._engine)
+        leg = await connect(client, self._events, self._engine)
         try:
             if leg.to_a_relay:
                 age = round(1000 * (anyio.current_time() - self._started))
                 leg.tell(AGENT_STARTED, agent_started(age, self._name))
             published = Published(
-                leg, self._endpoint, self._config.permit_remote_open, self._said, self._log
+                leg, self._endpoint, self._config.permit_remote_open, self._said, self._events
             )
             if not self._config.once:
                 leg.ask_again = self.desired.hurry
@@ -139,7 +147,7 @@ class Publisher:
 
     def _not_published(self, reason: str) -> None:
         again = "" if self._config.once else "; it will be asked for again"
-        self._log.error("not published", "{reason}", reason=f"{reason}{again}")
+        self._events.emit(ServiceNotGranted(f"{reason}{again}"))
 
 
 def _backoff() -> Backoff:

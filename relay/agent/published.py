@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from relay.agent.config import EndpointConfig
 from relay.agent.dynamic import SocksExit, SocksStream
@@ -13,10 +14,16 @@ from relay.core.forwards import Desired
 from relay.core.grants import Permit
 from relay.core.services import SHARE_MARK, is_address, is_privileged
 from relay.errors import Refused
+from relay.events import Events
+from relay.events.client import (
+    ServiceGivenUp,
+    ServiceGranted,
+    ServiceStreamClosed,
+    StreamOpened,
+)
 from relay.io.dial import dial_service, dial_unix
-from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint, log_end
+from relay.ssh.endpoint import Endpoint, tell_end
 from relay.ssh.handler import OpenRefused
 from relay.wire.numbers import OpenFailure
 
@@ -35,7 +42,7 @@ class Published:
         endpoint: SessionEndpoint | None,
         permits: tuple[Permit, ...] | None,
         said: set[str],
-        log: EventLog,
+        events: Events,
     ) -> None:
         """`permits` is PermitRemoteOpen; `said` are the services that have been said to be
         published, over this leg or an earlier one."""
@@ -43,7 +50,7 @@ class Published:
         self._endpoint = endpoint
         self._permits = permits
         self._said = said
-        self._log = log
+        self._events = events
         # By what B says in `forwarded-tcpip`: the address as we asked for it, and the port.
         self._targets: dict[tuple[str, int], tuple[Forward, Dial | SocksExit]] = {}
         leg.stream_handler = self._stream
@@ -80,9 +87,7 @@ class Published:
         self._targets.pop((bind, port), None)
         service = service_name(what, port)
         self._said.discard(service)
-        self._log.info(
-            "withdrawn", "{service} -> {target} withdrawn", service=service, target=target_of(what)
-        )
+        self._events.emit(ServiceGivenUp(service, target_of(what)))
 
     def _say_published(self, what: Publishable, bind: str, port: int) -> None:
         """What is news: not that all is again as it was before a leg was lost."""
@@ -91,23 +96,22 @@ class Published:
         if is_news and isinstance(what, Forward) and not is_address(bind):
             self._warn_if_ignored(service, bind, port)
         self._said.add(service)
-        level = self._log.info if is_news else self._log.debug
-        level(
-            "published", "{service} -> {target} published", service=service, target=target_of(what)
-        )
+        self._events.emit(ServiceGranted(service, target_of(what), is_news))
 
     def _warn_if_ignored(self, service: str, bind: str, port: int) -> None:
         if not self._leg.to_a_relay:
             text = "{service}: the server is no relay-server: an sshd knows no names, opens port "
             text += "{port} instead and ignores {name}"
-            self._log.warning("name ignored", text, service=service, port=port, name=bind)
+            self._events.note(
+                "warning", "name ignored", text, service=service, port=port, name=bind
+            )
 
     # -- as streams come
 
     def _dial(self, forward: Forward, service: str) -> Dial | SocksExit:
         """How the target of a stream is reached."""
         if forward.dynamic:
-            return SocksExit(service, self._permits, self._log)
+            return SocksExit(service, self._permits, self._events)
         if forward.target_path:
             return lambda: dial_unix(forward.target_path)
         return lambda: dial_service(forward.host, forward.hostport)
@@ -124,17 +128,9 @@ class Published:
         forward, dial_target = target
         service = service_name(forward, port)
         origin = format_address(origin_host, origin_port)
-        self._log.debug(
-            "stream opened", "{service}: stream from {origin} to {target}",
-            per=service, service=service, origin=origin, target=forward.target,
-        )  # fmt: skip
-
-        ended = log_end(
-            self._log,
-            "{service}: stream from {origin} to {target} closed, {received} bytes in, "
-            "{sent} bytes out{why}",
-            per=service, service=service, origin=origin, target=forward.target,
-        )  # fmt: skip
+        self._events.emit(StreamOpened(service, origin, forward.target))
+        closed = partial(ServiceStreamClosed, service=service, origin=origin, target=forward.target)
+        ended = tell_end(self._events, closed)
         if isinstance(dial_target, SocksExit):
             return SocksStream(self._leg, dial_target, ended)
         joint = Endpoint(self._leg, ended)

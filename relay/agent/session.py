@@ -9,7 +9,7 @@ C's owner decides who gets in: the host key and `authorized_keys` are the agent'
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Final
 
 from relay.agent.config import EndpointConfig
@@ -17,10 +17,11 @@ from relay.core.forward import MAX_PORT, format_address
 from relay.core.patterns import parse_ip
 from relay.core.services import is_privileged
 from relay.errors import AddressError
+from relay.events import Events
+from relay.events.server import LegDown, LegUp, LoginFailed, SessionStreamClosed, StreamRefused
 from relay.io.dial import dial_service
-from relay.life.admission import REPORT_INTERVAL, Admission, Startup
-from relay.observe.log import EventLog
-from relay.ssh.endpoint import Endpoint, log_end
+from relay.life.admission import Admission, Startup
+from relay.ssh.endpoint import Endpoint, tell_end
 from relay.ssh.handler import OpenRefused
 from relay.ssh.judge import Judge
 from relay.ssh.leg import Leg
@@ -44,26 +45,25 @@ NOWHERE: Final = "somewhere"
 class SessionEndpoint:
     """Serves the sessions that come through B. The `Host` of their legs."""
 
-    def __init__(self, config: EndpointConfig, log: EventLog) -> None:
+    def __init__(self, config: EndpointConfig, events: Events) -> None:
         """Raises `FileError` when the host key cannot be read or made."""
         self.config = config
-        self.log = log
+        self.events = events
         self.key_file = KeyFile(
-            config.state_dir / "authorized_keys", log, strict=config.strict_modes == "yes"
+            config.state_dir / "authorized_keys", events, strict=config.strict_modes == "yes"
         )
         self.key_file.keys()  # Its problems are told now, not at the first session.
         self._options = server_options([self._host_key()], (), version=ENDPOINT_VERSION)
         self._legs: set[ServerLeg] = set()
         self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
-        self.judge = Judge(self.key_file, log, self._legs, self._withdraw_forbidden)
+        self.judge = Judge(self.key_file, events, self._legs, self._withdraw_forbidden)
         # B's own limits: whoever may open the endpoint's name there is a stranger here.
-        self._admission = Admission(log)
-        self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
+        self._admission = Admission(events)
 
     def _host_key(self) -> HostKey:
         key, created = load_or_create_host_key(self.config.state_dir / HOST_KEY_NAME)
-        self.log.info(
-            "host key", "{name}: host key {fingerprint}",
+        self.events.note(
+            "info", "host key", "{name}: host key {fingerprint}",
             name=self.config.name, fingerprint=fingerprint(key),
         )  # fmt: skip
         if created:
@@ -72,10 +72,8 @@ class SessionEndpoint:
             line = line_for(name, DEFAULT_PORT, key)
             if port != DEFAULT_PORT:
                 line = f"{host_name(name, port)},{line}"
-            self.log.info(
-                "host key made", "{name}: the line for known_hosts on the other side: {line}",
-                name=name, line=line,
-            )  # fmt: skip
+            text = "{name}: the line for known_hosts on the other side: {line}"
+            self.events.note("info", "host key made", text, name=name, line=line)
         return key
 
     # -- sessions
@@ -107,24 +105,16 @@ class SessionEndpoint:
         leg.attach_nested(stream)
         return leg
 
-    def _report(self) -> None:
-        """Once a minute."""
-        self._admission.report()
-        self.log.report()
-        self._reports = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
-
     def leg_up(self, leg: ServerLeg) -> None:
         self._admission.logged_in(leg.startup)
         self.judge.leg_up(leg)
-        self.log.info(
-            "session up",
-            "end to end session: {who} as {user} from {peer}, {cipher}",
-            per=leg.who,
-            who=leg.who,
-            user=leg.get_extra_info("username", ""),
-            peer=leg.peer,
-            cipher=leg.get_extra_info("send_cipher", ""),
-        )
+        info = leg.get_extra_info
+        self.events.emit(
+            LegUp(
+                leg.name, leg.startup.source, info("username", ""), info("client_version", ""),
+                info("send_cipher", ""), inner=True,
+            )
+        )  # fmt: skip
         if len(self._legs_of(leg)) > leg.limits.legs_per_key:
             self._admission.hit("legs-per-key")
             leg.dismiss("too many sessions with this key", TOO_MANY_CONNECTIONS)
@@ -136,25 +126,17 @@ class SessionEndpoint:
             if other.logged_in and other.alive and other.identity == leg.identity
         }  # fmt: skip
 
-    def stranger_line(self, leg: ServerLeg) -> bool:
-        """May there be a line about a client that has not logged in?"""
-        return self._admission.stranger_line(leg.startup)
-
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         self._legs.discard(leg)
         self.judge.leg_down(leg)
         for key in [key for key in self._listeners if key[0] is leg]:
             self._listeners.pop(key).close()
-        if not leg.logged_in and not self._admission.gone(leg.startup, leg.failed_tries):
-            return
-        self.log.info(
-            "session down" if leg.logged_in else "login failed",
-            "end to end session over: {who} from {peer}{why}",
-            per=leg.who if leg.logged_in else "",
-            who=leg.who,
-            peer=leg.peer,
-            why=f": {error}" if error and str(error) else "",
-        )
+        reason = str(error) if error else ""
+        if leg.logged_in:
+            self.events.emit(LegDown(leg.name, reason, inner=True))
+        else:
+            self._admission.gone(leg.startup, leg.failed_tries)
+            self.events.emit(LoginFailed(leg.name, leg.startup.source, reason, inner=True))
 
     # -- what a session asks for
 
@@ -166,16 +148,14 @@ class SessionEndpoint:
         allowed = any(permit.allows_open(host, port) for permit in self.config.allow)
         if leg.entry is None or not leg.entry.grant.may_open(host, port) or not allowed:
             why = "this key may not open it" if allowed else "not among what --allow allows"
-            self.log.warning(
-                "stream refused", "{target} refused to {leg}: {why}",
-                per=leg.who, target=target, leg=str(leg), why=why,
-            )  # fmt: skip
-            raise OpenRefused(OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"{target}: {why}")
+            code = OpenFailure.ADMINISTRATIVELY_PROHIBITED
+            self.events.emit(StreamRefused(target, leg.name, code, why, inner=True))
+            raise OpenRefused(code, f"{target}: {why}")
         if leg.full():
             text = f"{target}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
-        text = "{target}: closed, {received} bytes in, {sent} bytes out{why}"
-        endpoint = Endpoint(leg, log_end(self.log, text, per=leg.who, target=target))
+        ended = tell_end(self.events, partial(SessionStreamClosed, leg=leg.name, target=target))
+        endpoint = Endpoint(leg, ended)
         endpoint.serve(lambda: dial_service(host, port))
         return endpoint
 
@@ -191,7 +171,7 @@ class SessionEndpoint:
             self._admission.hit("services-per-key")
             return None
         try:
-            listener = Listener(leg, bind, port, gateway_ports, self.log)
+            listener = Listener(leg, bind, port, gateway_ports, self.events)
         except AddressError as error:
             leg.refused(f"a forward of {format_address(bind, port)} ({error})")
             return None
@@ -213,9 +193,7 @@ class SessionEndpoint:
 
     def close(self) -> None:
         """End every session."""
-        self._reports.cancel()
         self._admission.close()
-        self._admission.report()
         for leg in list(self._legs):
             leg.close()
 

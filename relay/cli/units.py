@@ -21,6 +21,7 @@ from relay.cli.service import Service, Specified, default_state_dir, quoted
 from relay.connect.config import ConnectConfig
 from relay.core.forward import format_address
 from relay.errors import FileError, UsageError
+from relay.events import Events
 from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.sshconfig import keywords
@@ -265,7 +266,8 @@ def _identities(
     service: Service, flags: list[Flag], client: ClientConfig, log: EventLog
 ) -> list[Flag]:
     """The keys to log in with, and what lies beside each."""
-    from relay.trust.identities import load_identities  # Imported late: it takes its time.
+    from relay.observe.lines import LogSink  # Imported late: they take their time.
+    from relay.trust.identities import load_identities
 
     # -i %d/key means a credential already, which by custom is a file in /etc.
     already = {
@@ -292,7 +294,7 @@ def _identities(
         client, identity_files=tuple(files), optional_identity_files=frozenset(), identity_agent=""
     )
     try:
-        asyncio.run(load_identities(needed, log)).close()
+        asyncio.run(load_identities(needed, Events(LogSink(log)))).close()
     except FileError as error:
         raise UsageError(f"--print-unit: {error}") from None
     return result
@@ -301,9 +303,10 @@ def _identities(
 def _known_hosts(service: Service, client: ClientConfig, log: EventLog) -> list[Flag]:
     """The files that tell which host key is the server's. A new key can be added to one only that
     is in the state folder."""
+    from relay.observe.lines import LogSink
     from relay.trust.known_hosts import KnownHosts
 
-    known = KnownHosts.load(client, log)
+    known = KnownHosts.load(client, Events(LogSink(log)))
     alias = client.host_key_alias
     keys = known.lookup(*((alias, DEFAULT_PORT) if alias else (client.host, client.port)))
     where = format_address(client.host, client.port)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from relay.connect.gate import Gate, Visitor
 from relay.core.forward import Forward, format_address
+from relay.events import Events
+from relay.events.client import Closed, LocalStreamClosed, Ready, SocksRefused
 from relay.io.local import Acceptor, name_of
-from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint, log_end
+from relay.ssh.endpoint import Endpoint, tell_end
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import OpenFailure
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
@@ -23,11 +25,6 @@ NEGOTIATION_TIMEOUT: Final = 30.0
 NEGOTIATION_SIZE: Final = 1024
 """Bytes looked at at once: more than the longest request (RFC 1928 §4)."""
 
-STREAM_CLOSED: Final = (
-    "{listening} -> {target}: stream closed, {sent} bytes there, {received} back{why}"
-)
-"""What is said of a stream through a local port, whoever named its target."""
-
 
 class DynamicForward:
     """One `-D`: its open port and the clients that come in there."""
@@ -37,11 +34,11 @@ class DynamicForward:
         gate: Gate[ClientLeg],
         forward: Forward,
         sockets: list[socket.socket],
-        log: EventLog,
+        events: Events,
     ) -> None:
         """`sockets` listen, and are the forward's from now on."""
         self._gate = gate
-        self._log = log
+        self._events = events
         self._name = name_of(sockets[0])
         # Clients that have not said what they want.
         self._negotiating: set[Negotiation] = set()
@@ -49,11 +46,11 @@ class DynamicForward:
 
     def say_ready(self) -> None:
         """There is a leg for the first time."""
-        self._log.info("ready", "{listening} -> SOCKS ready", listening=self._name)
+        self._events.emit(Ready(self._name, ""))
 
     def say_closed(self) -> None:
         """It is not wanted any more."""
-        self._log.info("closed", "{listening} -> SOCKS closed", listening=self._name)
+        self._events.emit(Closed(self._name, ""))
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
         self._negotiating.add(Negotiation(sock, origin, self._requested, self._failed))
@@ -70,16 +67,14 @@ class DynamicForward:
     def _open(self, leg: ClientLeg, client: Negotiation, request: Request) -> None:
         target = format_address(request.host, request.port)
 
-        ended = log_end(self._log, STREAM_CLOSED, listening=self._name, target=target)
+        closed = partial(LocalStreamClosed, listening=self._name, target=target)
+        ended = tell_end(self._events, closed)
         fields = tcpip_fields(request.host, request.port, *client.origin)
         SocksEndpoint(leg, client, ended).open(client.sock, b"direct-tcpip", fields)
 
     def _failed(self, client: Negotiation, reason: str) -> None:
         self._negotiating.discard(client)
-        self._log.warning(
-            "socks refused", "{listening}: {origin}: {reason}",
-            listening=self._name, origin=format_address(*client.origin), reason=reason,
-        )  # fmt: skip
+        self._events.emit(SocksRefused(self._name, format_address(*client.origin), reason))
 
     def close(self) -> None:
         """Accept no more, and drop who has not said what it wants."""

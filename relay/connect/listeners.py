@@ -11,18 +11,18 @@ from relay.connect.gate import Gate
 from relay.connect.local import LocalForward
 from relay.core.forward import Forward
 from relay.core.forwards import Desired
+from relay.events import Events
 from relay.io.local import EVERY_ADDRESS, LOOPBACK, addresses_of, listen, listen_unix
-from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
 
 
 class Listeners:
     """The `Maker` of what `relay-connect` opens. A leg takes nothing along when it is lost."""
 
-    def __init__(self, config: ConnectConfig, gate: Gate[ClientLeg], log: EventLog) -> None:
+    def __init__(self, config: ConnectConfig, gate: Gate[ClientLeg], events: Events) -> None:
         self._config = config
         self._gate = gate
-        self._log = log
+        self._events = events
         self._open: dict[Forward, LocalForward | DynamicForward] = {}
         # There has been a leg. Before that nobody is told that a port is ready.
         self._ready = False
@@ -32,7 +32,7 @@ class Listeners:
         forward = desired.key
         sockets = listening_sockets(self._config, forward)
         kind = DynamicForward if forward.dynamic else LocalForward
-        opened = self._open[forward] = kind(self._gate, forward, sockets, self._log)
+        opened = self._open[forward] = kind(self._gate, forward, sockets, self._events)
         granted(0 if forward.listen_path else sockets[0].getsockname()[1])
         if self._ready:
             opened.say_ready()

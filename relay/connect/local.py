@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 
-from relay.connect.dynamic import STREAM_CLOSED
 from relay.connect.gate import Gate, Visitor
 from relay.core.channel import Half
 from relay.core.forward import Forward
 from relay.core.services import GOODBYE, NOT_PUBLISHED
+from relay.events import Events
+from relay.events.client import Closed, LocalStreamClosed, Ready, StreamWaits
 from relay.io.local import Acceptor, name_of
-from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint, log_end
+from relay.ssh.endpoint import Endpoint, tell_end
 from relay.wire.messages import streamlocal_fields, tcpip_fields
 
 
@@ -25,28 +26,22 @@ class LocalForward:
         gate: Gate[ClientLeg],
         forward: Forward,
         sockets: list[socket.socket],
-        log: EventLog,
+        events: Events,
     ) -> None:
         """`sockets` listen, and are the forward's from now on."""
         self._gate = gate
         self._forward = forward
-        self._log = log
+        self._events = events
         self._name = name_of(sockets[0])
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def say_ready(self) -> None:
         """There is a leg for the first time."""
-        self._log.info(
-            "ready", "{listening} -> {target} ready",
-            listening=self._name, target=self._forward.target,
-        )  # fmt: skip
+        self._events.emit(Ready(self._name, self._forward.target))
 
     def say_closed(self) -> None:
         """It is not wanted any more."""
-        self._log.info(
-            "closed", "{listening} -> {target} closed",
-            listening=self._name, target=self._forward.target,
-        )  # fmt: skip
+        self._events.emit(Closed(self._name, self._forward.target))
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
         if path := self._forward.target_path:
@@ -54,8 +49,9 @@ class LocalForward:
         else:
             kind = b"direct-tcpip"
             fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
-        names = {"listening": self._name, "target": self._forward.target}
-        ended = log_end(self._log, STREAM_CLOSED, **names)
+        target = self._forward.target
+        closed = partial(LocalStreamClosed, listening=self._name, target=target)
+        ended = tell_end(self._events, closed)
 
         def begin(leg: ClientLeg) -> None:
             LocalEndpoint(leg, ended, not_yet).open(sock, kind, fields)
@@ -71,11 +67,7 @@ class LocalForward:
         self._gate.enter(visitor)
 
     def _say_waiting(self, visitor: Visitor[ClientLeg], reason: str) -> None:
-        level = self._log.debug if visitor.again else self._log.info
-        level(
-            "waiting", "{listening} -> {target}: {reason}; waiting for it",
-            listening=self._name, target=self._forward.target, reason=reason,
-        )  # fmt: skip
+        self._events.emit(StreamWaits(self._name, self._forward.target, reason, visitor.again))
 
     def close(self) -> None:
         """Accept no more."""

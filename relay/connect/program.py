@@ -20,9 +20,12 @@ from relay.connect.stdio import run_stdio
 from relay.core.forward import Forward, format_address
 from relay.core.forwards import Desired
 from relay.errors import PeerError, RelayError
+from relay.events import Events
+from relay.events.client import NotReady
 from relay.io.engine import Engine
 from relay.life.reconcile import Reconciler
 from relay.life.supervise import Prompt, Supervisor
+from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg, connect, explain
 from relay.trust.hostkeys import fingerprint
@@ -33,21 +36,22 @@ async def run(config: ConnectConfig, log: EventLog, prompt: Prompt | None = None
     """Forward until cancelled, or until the leg is lost for good; a lost one is tried at once when
     the `prompt` says so. Raises `RelayError`."""
     prompt = prompt or Prompt()
+    events = Events(LogSink(log))
     engine = Engine(
         asyncio.get_running_loop(), busy_poll=config.busy_poll, max_window=config.max_window
     )
     with closing(engine):
         if config.stdio_forward is not None:
-            await one_stream(config, *config.stdio_forward, log, engine, prompt)
+            await one_stream(config, *config.stdio_forward, events, engine, prompt)
         else:
-            await forward(config, log, engine, prompt)
+            await forward(config, events, engine, prompt)
 
 
-async def forward(config: ConnectConfig, log: EventLog, engine: Engine, prompt: Prompt) -> None:
+async def forward(config: ConnectConfig, events: Events, engine: Engine, prompt: Prompt) -> None:
     """Everything but `-W`."""
     async with anyio.create_task_group() as tasks:
         gate: Gate[ClientLeg] = Gate(config.wait, tasks)
-        with closing(Listeners(config, gate, log)) as listeners:
+        with closing(Listeners(config, gate, events)) as listeners:
             desired: Reconciler[Forward] = Reconciler()
             for one in config.local_forwards + config.dynamic_forwards:
                 desired.want(one)
@@ -55,14 +59,14 @@ async def forward(config: ConnectConfig, log: EventLog, engine: Engine, prompt: 
             def refused(_: Desired[Forward], error: RelayError) -> None:
                 if config.exit_on_forward_failure:
                     raise error
-                log.error("not ready", "{reason}", reason=str(error))
+                events.emit(NotReady(str(error)))
 
             # Before B is dialled: what is wrong on this machine is told first.
             await desired.begin(listeners, refused)
             tasks.start_soon(desired.run, listeners)
             tasks.start_soon(obey, prompt, desired)
-            carried = Carried(config, gate, listeners, log, engine)
-            await supervisor(config, log, prompt, wanted=gate.wanted).run(carried.attempt)
+            carried = Carried(config, gate, listeners, events, engine)
+            await supervisor(config, events, prompt, wanted=gate.wanted).run(carried.attempt)
 
 
 async def obey(prompt: Prompt, desired: Reconciler[Forward]) -> None:
@@ -72,14 +76,16 @@ async def obey(prompt: Prompt, desired: Reconciler[Forward]) -> None:
         desired.hurry()
 
 
-def supervisor(config: ConnectConfig, log: EventLog, prompt: Prompt, **settings: Any) -> Supervisor:
+def supervisor(
+    config: ConnectConfig, events: Events, prompt: Prompt, **settings: Any
+) -> Supervisor:
     where = format_address(config.client.host, config.client.port)
     once, keep_trying = config.once, config.keep_trying
-    return Supervisor(where, log, once=once, keep_trying=keep_trying, prompt=prompt, **settings)
+    return Supervisor(where, events, once=once, keep_trying=keep_trying, prompt=prompt, **settings)
 
 
 async def one_stream(
-    config: ConnectConfig, host: str, port: int, log: EventLog, engine: Engine, prompt: Prompt
+    config: ConnectConfig, host: str, port: int, events: Events, engine: Engine, prompt: Prompt
 ) -> None:
     """`-W`: the leg is tried for as long as any connection waits for it. Once the stream has
     begun nothing is tried again: bytes are on their way. Raises `RelayError`."""
@@ -87,7 +93,7 @@ async def one_stream(
 
     async def attempt(up: Callable[[], None]) -> None:
         nonlocal failure
-        leg = await connect(config.client, log, engine)
+        leg = await connect(config.client, events, engine)
         up()
         try:
             await run_stdio(leg, host, port)
@@ -96,7 +102,7 @@ async def one_stream(
         finally:
             leg.close()
 
-    await supervisor(config, log, prompt, patience=config.wait).run(attempt)
+    await supervisor(config, events, prompt, patience=config.wait).run(attempt)
     if failure is not None:
         raise failure
 
@@ -109,26 +115,26 @@ class Carried:
         config: ConnectConfig,
         gate: Gate[ClientLeg],
         listeners: Listeners,
-        log: EventLog,
+        events: Events,
         engine: Engine,
     ) -> None:
         self._engine = engine
         self._config = config
         self._gate = gate
         self._listeners = listeners
-        self._log = log
+        self._events = events
         self._was_ready = False
 
     async def attempt(self, up: Callable[[], None]) -> None:
         """Carry streams over a new leg until it is lost. Raises `RelayError`."""
         client = self._config.client
-        leg = await connect(client, self._log, self._engine)
+        leg = await connect(client, self._events, self._engine)
         try:
             self._gate.open(leg)
             up()
             if not self._was_ready:
                 self._was_ready = True
-                say_who_can_read(leg, self._config, self._log)
+                say_who_can_read(leg, self._config, self._events)
                 self._listeners.say_ready()
             await leg.down.wait()
             raise explain(leg.error or ConnectionError("connection closed"), client)
@@ -157,7 +163,7 @@ def far_end(version: str, before: str) -> FarEnd:
     return FarEnd.UNKNOWN
 
 
-def say_who_can_read(leg: ClientLeg, config: ConnectConfig, log: EventLog) -> None:
+def say_who_can_read(leg: ClientLeg, config: ConnectConfig, events: Events) -> None:
     """Where the encryption ends must be plain to see: at the service's machine, or at one that
     opens what passes and seals it anew."""
     key = leg.get_server_host_key()
@@ -168,13 +174,13 @@ def say_who_can_read(leg: ClientLeg, config: ConnectConfig, log: EventLog) -> No
     }
     match far_end(version_of(leg), version_of(leg.via)):
         case FarEnd.RELAY:
-            log.info("relayed", "relayed by {host}, which can read it", **names)
+            events.note("info", "relayed", "relayed by {host}, which can read it", **names)
         case FarEnd.SERVICE_MACHINE:
-            log.info("end to end", "end to end to {host} ({fingerprint})", **names)
+            events.note("info", "end to end", "end to end to {host} ({fingerprint})", **names)
         case FarEnd.UNKNOWN:
             text = "encrypted as far as {host} ({fingerprint}), which can read it; that is end to "
             text += "end if it serves by itself"
-            log.info("encrypted", text, **names)
+            events.note("info", "encrypted", text, **names)
 
 
 def version_of(leg: ClientLeg | None) -> str:

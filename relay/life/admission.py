@@ -1,9 +1,8 @@
 """Who may come in: what a server does with strangers before they have logged in.
 
 B's, and that of an agent that is an endpoint of its own. A connection comes, is refused, held back
-or begun; it has logged in, or is gone. All that is counted by source (PerSourceNetBlockSize) is
-kept here: how many have not logged in, how fast they come, how many keys were refused, and what of
-it the log has been told.
+or begun; it has logged in, or is gone. What is counted for that by source (PerSourceNetBlockSize)
+is kept here: how many have not logged in, how fast they come, how many keys were refused.
 """
 
 from __future__ import annotations
@@ -18,16 +17,12 @@ from typing import Final, Protocol
 
 from relay.core.limits import Limits
 from relay.errors import LegLost
+from relay.events import Events
+from relay.events.server import LimitHit
 from relay.life.sources import Sources, source_of
 from relay.life.startups import StartupTable
-from relay.life.strangers import Strangers
-from relay.life.tally import Tally
 from relay.life.throttle import Throttle
-from relay.observe.log import EventLog
 from relay.system import hung_up
-
-REPORT_INTERVAL: Final = 60.0
-"""Seconds between two lines about a limit that is hit again and again."""
 
 CHECKED_AT_ONCE: Final = 16
 """Held back connections of one source that are looked at before another one of it is refused: they
@@ -66,22 +61,20 @@ class Startup:
 
 
 class Admission:
-    """Counts, remembers and tells. `clock` and `chance` are the tests' to set."""
+    """Counts and remembers. `clock` and `chance` are the tests' to set."""
 
     def __init__(
         self,
-        log: EventLog,
+        events: Events,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.limits = Limits()
-        self._log = log
+        self._events = events
         self._clock = clock
         self._chance = chance
         self._sources = Sources()
         self._throttle = Throttle()
-        self._tally = Tally()
-        self._strangers = Strangers()
         # All that have not logged in, and those of them that hear nothing of us yet, by source.
         self._startups: StartupTable[Startup] = StartupTable()
         self._held_back: dict[str, dict[Startup, None]] = {}
@@ -200,40 +193,18 @@ class Admission:
         self._discard(startup)
         self._sources.logged_in(startup.source)
         self._throttle.logged_in(startup.source)
-        self._strangers.logged_in(startup.source)
 
-    def gone(self, startup: Startup, tries: int) -> bool:
-        """It ended without a login, after so many refused tries. Is that worth a line? Else it
-        counts."""
+    def gone(self, startup: Startup, tries: int) -> None:
+        """It ended without a login, after so many refused tries."""
         self._discard(startup)
         # The first is the method "none", by which a client asks what methods there are.
         if tries > 1 and self.limits.max_failed_tries:
             free = self.limits.max_failed_tries
             self._sources.failed(startup.source, tries - 1, free, self._clock())
-        return self._strangers.gone(startup.source)
 
-    def stranger_line(self, startup: Startup) -> bool:
-        """May there be a line about something that it did?"""
-        return self._strangers.line(startup.source)
-
-    # -- what is told
-
-    def hit(self, name: str) -> None:
-        """A limit was hit: told at once if it was not of late."""
-        if self._tally.hit(name):
-            self._log.warning("limit hit", "limit hit: {limit}", limit=name)
-
-    def report(self) -> None:
-        """Tell of those that were hit again."""
-        for name, count in self._tally.report():
-            self._log.warning(
-                "limit hit", "limit hit: {limit}, {count} times more", limit=name, count=count
-            )
-        for source, count in self._strangers.report():
-            self._log.info(
-                "logins failed", "{source}: {count} more connections did not log in",
-                source=source, count=count,
-            )  # fmt: skip
+    def hit(self, limit: str) -> None:
+        """A limit was hit."""
+        self._events.emit(LimitHit(limit))
 
 
 def turn_away(sock: socket.socket, reason: str) -> None:

@@ -23,7 +23,8 @@ import anyio
 
 from relay.core.backoff import HELD, REMINDED, Backoff, Random, Repeats
 from relay.errors import LocalError, RelayError
-from relay.observe.log import EventLog
+from relay.events import Events
+from relay.events.client import Disconnected, NotConnected, Reconnected, StillTrying
 
 Attempt = Callable[[Callable[[], None]], Awaitable[None]]
 """One try: connects, calls what it is given once all is up, and raises when that is over. It
@@ -55,7 +56,7 @@ class Supervisor:
     def __init__(
         self,
         where: str,
-        log: EventLog,
+        events: Events,
         *,
         once: bool,
         keep_trying: bool,
@@ -67,7 +68,7 @@ class Supervisor:
         """
         Args:
             where: what is connected to, for the log.
-            log: gets a line when a connection is lost, one when it is back, and one a minute
+            events: are told when a connection is lost, when it is back, and once a minute
                 meanwhile.
             once: there is only one try: any failure is raised.
             keep_trying: go on after a lasting refusal as well, slowly.
@@ -77,7 +78,7 @@ class Supervisor:
             random: where the jitter comes from.
         """
         self._where = where
-        self._log = log
+        self._events = events
         self._once = once
         self._keep_trying = keep_trying
         self._patience = patience
@@ -133,20 +134,14 @@ class Supervisor:
         while True:
             await anyio.sleep_until(self._said_at + REMINDED)
             now = self._said_at = anyio.current_time()
-            self._log.warning(
-                "still trying", "still trying {where}, for {away} now: {reason}; again in {delay}",
-                where=self._where, away=duration(now - self._away_since), reason=self._reason,
-                delay=duration(pause.deadline - now),
-            )  # fmt: skip
+            away, delay = now - self._away_since, pause.deadline - now
+            self._events.emit(StillTrying(self._where, away, self._reason, delay))
 
     def _up(self) -> None:
         now = self._up_since = anyio.current_time()
         self._was_up = True
         if self._lost_at is not None:
-            self._log.info(
-                "leg up again", "connected to {where} again, after {away}",
-                where=self._where, away=duration(now - self._lost_at),
-            )  # fmt: skip
+            self._events.emit(Reconnected(self._where, now - self._lost_at))
         self._lost_at = None
 
     def _delay(self, error: RelayError | OSError) -> float:
@@ -173,27 +168,11 @@ class Supervisor:
         if not self._repeats.due(reason, now):
             return
         self._said_at = now
-        text = "{reason}; trying again in {delay}"
-        if self._up_since is not None:
-            text = f"lost {{where}}: {text}"
         if self._was_up and self._lost_at is None:
             self._lost_at = now
-        self._log.warning(
-            "leg lost" if self._up_since is not None else "not connected", text,
-            where=self._where, reason=reason, delay=duration(delay),
-        )  # fmt: skip
+        event = NotConnected if self._up_since is None else Disconnected
+        self._events.emit(event(self._where, reason, delay))
 
 
 def _passing(error: RelayError | OSError) -> bool:
     return isinstance(error, OSError) or error.passing
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `5 min`, `3 h`: as exact as a person cares for."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h"

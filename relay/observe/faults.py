@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from relay.observe.log import INTERNAL
+from relay.errors import INTERNAL
 
 _log: Final = logging.getLogger(INTERNAL)
 

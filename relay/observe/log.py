@@ -25,13 +25,15 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from relay.errors import INTERNAL
+from relay.events import Field, Level
 from relay.observe.damper import Damper
 from relay.observe.stderr import LineWriter
 
-Field = str | int | float | None
 LogFormat = Literal["human", "json"]
 
 QUIET: Final = -1
@@ -39,13 +41,16 @@ QUIET: Final = -1
 VERBOSITY_ASYNCSSH: Final = 2
 """`-v -v`: what the SSH library says about itself; once more, its debugging too."""
 
-INTERNAL: Final = "relay.internal"
-"""The logger of faults of ours that end one leg and not the program, with their trace; at "debug"
-what a peer made us stumble over."""
-
 LONGEST_FIELD: Final = 4096
 """Characters: what a person can have a use for. A peer's packet holds a name of a quarter of a
 megabyte."""
+
+_LEVELS: Final[Mapping[Level, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 # asyncssh logs each connection and each key exchange at "info". Our own events say the same
 # in our words, so its logger is shut off above the highest level there is.
@@ -80,21 +85,25 @@ class EventLog:
         self._logger: Final = logging.getLogger(f"relay.{program}")
         self._damper: Final = Damper()
 
+    def enabled(self, level: Level) -> bool:
+        """Would this be shown at all?"""
+        return self._logger.isEnabledFor(_LEVELS[level])
+
     def debug(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """What helps to find a fault and is noise otherwise (`-v`)."""
-        self._log(logging.DEBUG, event, text, per, fields)
+        self.line("debug", event, text, per, fields)
 
     def info(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """What an operator wants to read: a leg came, a service was published."""
-        self._log(logging.INFO, event, text, per, fields)
+        self.line("info", event, text, per, fields)
 
     def warning(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """Something is wrong and the program goes on without it: a broken line in a file."""
-        self._log(logging.WARNING, event, text, per, fields)
+        self.line("warning", event, text, per, fields)
 
     def error(self, event: str, text: str, /, *, per: str = "", **fields: Field) -> None:
         """What was asked for will not happen."""
-        self._log(logging.ERROR, event, text, per, fields)
+        self.line("error", event, text, per, fields)
 
     def trace(self, error: BaseException) -> None:
         """Show where an exception came from, on lines of its own."""
@@ -115,8 +124,12 @@ class EventLog:
                 extra = {"event": "more of the same", "fields": fields | sums}
                 self._logger.log(logging.INFO, message, extra=extra)
 
-    def _log(self, level: int, event: str, text: str, per: str, fields: dict[str, Field]) -> None:
-        if self._logger.isEnabledFor(level):
+    def line(
+        self, level: Level, event: str, text: str, per: str, fields: Mapping[str, Field]
+    ) -> None:
+        """A line at this level."""
+        number = _LEVELS[level]
+        if self._logger.isEnabledFor(number):
             if per:
                 if self._damper.over(time.monotonic()):
                     self.report()
@@ -124,7 +137,7 @@ class EventLog:
                     return
             fields = {name: _cut(value) for name, value in fields.items()}
             message = text.format(**fields)
-            self._logger.log(level, message, extra={"event": event, "fields": fields})
+            self._logger.log(number, message, extra={"event": event, "fields": fields})
 
 
 def configure(program: str, format: LogFormat = "human", verbosity: int = 0) -> None:

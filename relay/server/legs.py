@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from relay.events import Events
+from relay.events.server import LegDown, LegUp, LoginFailed
 from relay.life.admission import Admission
-from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg
 
@@ -17,9 +18,9 @@ class Legs:
     thousand may come back at once.
     """
 
-    def __init__(self, admission: Admission, log: EventLog) -> None:
+    def __init__(self, admission: Admission, events: Events) -> None:
         self._admission = admission
-        self._log = log
+        self._events = events
         self._all: set[ServerLeg] = set()
         # By the key that they logged in with; never an empty set.
         self._by_identity: dict[bytes, set[ServerLeg]] = {}
@@ -75,16 +76,13 @@ class Legs:
         """A client has logged in."""
         self._by_identity.setdefault(leg.identity, set()).add(leg)
         self._admission.logged_in(leg.startup)
-        self._log.info(
-            "leg up",
-            "leg up: {who} as {user} from {peer}, {client}, {cipher}",
-            per=leg.who,
-            who=leg.who,
-            user=leg.get_extra_info("username", ""),
-            peer=leg.peer,
-            client=leg.get_extra_info("client_version", ""),
-            cipher=leg.get_extra_info("send_cipher", ""),
-        )
+        info = leg.get_extra_info
+        self._events.emit(
+            LegUp(
+                leg.name, leg.startup.source, info("username", ""), info("client_version", ""),
+                info("send_cipher", ""), inner=False,
+            )
+        )  # fmt: skip
         if self._too_many(leg.identity):
             self._admission.hit("legs-per-key")
             leg.dismiss("too many connections with this key", TOO_MANY_CONNECTIONS)
@@ -92,13 +90,9 @@ class Legs:
     def down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, whether its client had logged in or not."""
         self.discard(leg)
-        if not leg.logged_in and not self._admission.gone(leg.startup, leg.failed_tries):
-            return
-        self._log.info(
-            "leg down" if leg.logged_in else "login failed",
-            "leg down: {who} from {peer}{why}" if leg.logged_in else "{peer} did not log in{why}",
-            per=leg.who if leg.logged_in else "",
-            who=leg.who,
-            peer=leg.peer,
-            why=f": {error}" if error and str(error) else "",
-        )
+        reason = str(error) if error else ""
+        if leg.logged_in:
+            self._events.emit(LegDown(leg.name, reason, inner=False))
+        else:
+            self._admission.gone(leg.startup, leg.failed_tries)
+            self._events.emit(LoginFailed(leg.name, leg.startup.source, reason, inner=False))

@@ -12,9 +12,11 @@ import anyio.lowlevel
 from anyio.abc import TaskStatus
 
 from relay.errors import FileError, LocalError
+from relay.events import Events
+from relay.events.server import Listening
 from relay.io.engine import Engine
 from relay.io.local import Acceptor, listen, name_of
-from relay.life.admission import REPORT_INTERVAL
+from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.relay import Relay
@@ -37,16 +39,18 @@ async def run(
     """Serve until cancelled, then let the streams finish. Raises `LocalError` when it cannot
     begin. `reread` gives the configuration as it is now, for SIGHUP."""
     engine = Engine(asyncio.get_running_loop())
-    relay = Relay(config, load_host_keys(config, log), log, engine)
+    sink = LogSink(log)
+    events = Events(sink)
+    relay = Relay(config, load_host_keys(config, events), events, engine)
     supervisor = Supervisor()
     acceptors: list[Acceptor] = []
     try:
         for sock in _sockets(config, log):
             acceptors.append(Acceptor(sock, relay.accept, relay.out_of_descriptors))
-            log.info("listening", "listening on {address}", address=name_of(sock))
+            events.emit(Listening(name_of(sock)))
         async with anyio.create_task_group() as tasks:
             await tasks.start(_reload_on_signal, relay, supervisor, reread)
-            tasks.start_soon(_report_limits, relay)
+            tasks.start_soon(sink.run)
             tasks.start_soon(relay.judge.run)
             tasks.start_soon(_feed_watchdog, relay, supervisor)
             supervisor.ready(relay.status())
@@ -63,6 +67,7 @@ async def run(
         with anyio.CancelScope(shield=True):
             await anyio.lowlevel.checkpoint()  # The legs' last words leave in this turn.
         engine.close()
+        sink.report()
 
 
 def _sockets(config: ServerConfig, log: EventLog) -> list[socket.socket]:
@@ -99,16 +104,9 @@ async def _reload_on_signal(
             try:
                 relay.configure(reread())
             except LocalError as error:
-                relay.log.error(
-                    "reload failed", "{reason}; everything stays as it was", reason=str(error)
-                )
+                text = "{reason}; everything stays as it was"
+                relay.events.note("error", "reload failed", text, reason=str(error))
             supervisor.ready(relay.status())
-
-
-async def _report_limits(relay: Relay) -> None:
-    while True:
-        await anyio.sleep(REPORT_INTERVAL)
-        relay.report_limits()
 
 
 async def _feed_watchdog(relay: Relay, supervisor: Supervisor) -> None:
@@ -118,7 +116,7 @@ async def _feed_watchdog(relay: Relay, supervisor: Supervisor) -> None:
         supervisor.alive(relay.status())
 
 
-def load_host_keys(config: ServerConfig, log: EventLog) -> list[HostIdentity]:
+def load_host_keys(config: ServerConfig, events: Events) -> list[HostIdentity]:
     """The keys by which clients know this B; the first start makes one."""
     if config.host_keys:
         keys = []
@@ -131,10 +129,10 @@ def load_host_keys(config: ServerConfig, log: EventLog) -> list[HostIdentity]:
         key, created = load_or_create_host_key(path)
         keys = [key]
         if created:
-            log.info("host key made", "made a host key: {path}", path=str(path))
+            events.note("info", "host key made", "made a host key: {path}", path=str(path))
     for key in keys:
-        log.info(
-            "host key", "host key {fingerprint} ({kind})",
+        events.note(
+            "info", "host key", "host key {fingerprint} ({kind})",
             fingerprint=fingerprint(key), kind=key.get_algorithm(),
         )  # fmt: skip
     identities: dict[HostKey, HostIdentity] = {key: key for key in keys}

@@ -9,11 +9,12 @@ from dataclasses import replace
 import anyio
 
 from relay.core.services import GOODBYE
+from relay.events import Events
+from relay.events.server import Draining, SettingChanged
 from relay.io.descriptors import scarce
 from relay.io.engine import Engine
 from relay.life.admission import Admission, Startup, turn_away
 from relay.observe.faults import whatever_fails
-from relay.observe.log import EventLog
 from relay.server.config import FIXED, ServerConfig, changes
 from relay.server.legs import Legs
 from relay.server.services import Services
@@ -27,19 +28,19 @@ class Relay:
     """The state of B. Everything in it belongs to one event loop."""
 
     def __init__(
-        self, config: ServerConfig, host_keys: list[HostIdentity], log: EventLog, engine: Engine
+        self, config: ServerConfig, host_keys: list[HostIdentity], events: Events, engine: Engine
     ) -> None:
-        self.log = log
+        self.events = events
         self._engine = engine
         path = config.authorized_keys or config.state_dir / "authorized_keys"
-        self.key_file = KeyFile(path, log, strict=config.strict_modes == "yes")
+        self.key_file = KeyFile(path, events, strict=config.strict_modes == "yes")
         self.key_file.keys()  # Its problems are told now, not at the first login.
-        self._admission = Admission(log)
-        self.services = Services(config, log, self._admission.hit)
-        self.legs = Legs(self._admission, log)
+        self._admission = Admission(events)
+        self.services = Services(config, events, self._admission.hit)
+        self.legs = Legs(self._admission, events)
         self.judge = Judge(
             self.key_file,
-            log,
+            events,
             self.legs,
             self.services.withdraw_forbidden,
             self.services.keys_changed,
@@ -55,13 +56,10 @@ class Relay:
         """Go on with another configuration, as far as that is possible."""
         differences = changes(self.config, config)
         for name, before, after, live in differences:
-            self.log.info(
-                "configuration changed" if live else "configuration kept",
-                "{name}: {before} -> {after}" if live else "{name} stays {before} until restarted",
-                name=name, before=before, after=after,
-            )  # fmt: skip
+            self.events.emit(SettingChanged(name, before, after, live))
         if not differences:
-            self.log.info("configuration unchanged", "configuration read again: nothing changed")
+            text = "configuration read again: nothing changed"
+            self.events.note("info", "configuration unchanged", text)
         self._apply(replace(config, **{name: getattr(self.config, name) for name in FIXED}))
         self.key_file.set_strict(config.strict_modes == "yes")
         self.services.ask_again()
@@ -79,11 +77,6 @@ class Relay:
         self._engine.waiting_limit = limits.waiting_per_process
         self._engine.poll.limit(config.busy_poll)
         self.legs.configure(config)
-
-    def report_limits(self) -> None:
-        """To be called once a minute: tells which limits are hit again and again."""
-        self._admission.report()
-        self.log.report()
 
     def status(self) -> str:
         """For the supervisor."""
@@ -137,10 +130,6 @@ class Relay:
         if self._drained is not None and not self.legs:
             self._drained.set()
 
-    def stranger_line(self, leg: ServerLeg) -> bool:
-        """May there be a line about a client that has not logged in?"""
-        return self._admission.stranger_line(leg.startup)
-
     # -- what a client asks for
 
     async def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
@@ -168,10 +157,7 @@ class Relay:
         loop = asyncio.get_running_loop()
         busy = [leg for leg in self.legs if leg.handlers]
         if busy:
-            self.log.info(
-                "draining", "stopping: {legs} legs have open streams, for at most {seconds:g} s",
-                legs=len(busy), seconds=self.config.drain,
-            )  # fmt: skip
+            self.events.emit(Draining(len(busy), self.config.drain))
         for leg in self.legs:
             if leg.handlers:
                 # Later: the leg is in the middle of the packet that made it idle.
@@ -183,8 +169,6 @@ class Relay:
 
     def close(self) -> None:
         """Close every leg and every open port."""
-        self._admission.report()
-        self.log.report()
         for leg in self.legs:
             leg.dismiss(GOODBYE)
         self.services.close()

@@ -27,7 +27,15 @@ from relay.core.services import (
 from relay.core.takeover import ANSWER_WITHIN, Verdict, judge
 from relay.core.waiting import WaitingList
 from relay.errors import AddressError, Replaced
-from relay.observe.log import EventLog
+from relay.events import Events
+from relay.events.server import (
+    ServicePublished,
+    ServiceRefused,
+    ServiceTaken,
+    ServiceWithdrawn,
+    StreamHeld,
+    StreamRefused,
+)
 from relay.server.config import ServerConfig
 from relay.server.held import HeldOpen
 from relay.server.splices import SplicedStream
@@ -42,10 +50,10 @@ class Services:
     """Publishes, withdraws, and finds the agent for a stream."""
 
     def __init__(
-        self, config: ServerConfig, log: EventLog, limit_hit: Callable[[str], object]
+        self, config: ServerConfig, events: Events, limit_hit: Callable[[str], object]
     ) -> None:
         self.config = config
-        self.log = log
+        self._events = events
         self._hit = limit_hit
         # Set by `drain`: nothing new is published or opened.
         self.draining = False
@@ -124,10 +132,7 @@ class Services:
         # Later: the agent hears first that it is published.
         held = self._hold.end(service_key(bind, service.port))
         asyncio.get_running_loop().call_soon(self._try_again, held)
-        self.log.info(
-            "service published", "{service} published by {leg}",
-            per=leg.who, service=str(service), leg=str(leg),
-        )  # fmt: skip
+        self._events.emit(ServicePublished(str(service), leg.name))
         return service.port
 
     def _forbids(self, leg: ServerLeg, bind: str, port: int) -> str:
@@ -161,7 +166,7 @@ class Services:
             held = self._registry.at(bind, port)
             if held is not None:
                 raise ServiceHeld(held)
-            listener = Listener(leg, bind, port, self.config.gateway_ports, self.log)
+            listener = Listener(leg, bind, port, self.config.gateway_ports, self._events)
             port = listener.port
         try:
             service = self._registry.publish(bind, port, leg)
@@ -184,10 +189,7 @@ class Services:
             verdict = judge(leg.program, older.program)
             if verdict is Verdict.WAITS and older.alive:
                 return held
-            self.log.info(
-                "leg replaced", "{service}: {leg} takes over from {older}",
-                per=leg.who, service=str(held), leg=str(leg), older=str(older),
-            )  # fmt: skip
+            self._events.emit(ServiceTaken(str(held), leg.name, older.name))
             if verdict is Verdict.RETURNS:
                 self._replace(older)
                 continue
@@ -259,10 +261,7 @@ class Services:
     def _refuse_service(self, leg: ServerLeg, bind: str, port: int, reason: str) -> None:
         if leg.is_ours:
             self._waiting.add(leg, bind, port, self.config.limits.services_per_key)
-        self.log.warning(
-            "service refused", "{service} refused to {leg}: {reason}",
-            per=leg.who, service=format_address(bind, port), leg=str(leg), reason=reason,
-        )  # fmt: skip
+        self._events.emit(ServiceRefused(format_address(bind, port), leg.name, reason))
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         """C's `cancel-tcpip-forward`. Streams that are open go on."""
@@ -285,10 +284,7 @@ class Services:
         bind, port = service.bind, service.port
         if self._waiting.waiting_for(bind, port) and not self.draining:
             asyncio.get_running_loop().call_soon(self._tell_waiting, bind, port)
-        self.log.info(
-            "service withdrawn", "{service} withdrawn: {reason}",
-            per=service.holder.who, service=str(service), reason=reason,
-        )  # fmt: skip
+        self._events.emit(ServiceWithdrawn(str(service), service.holder.name, reason))
 
     # -- streams
 
@@ -321,7 +317,7 @@ class Services:
         # Where it comes from, as B has seen it: A may say what it likes, and an agent's endpoint
         # counts strangers by it.
         fields = tcpip_fields(service.bind, service.port, *leg.origin)
-        return SplicedStream(leg, service, fields, self.log, self._open_streams).ends[0]
+        return SplicedStream(leg, service, fields, self._events, self._open_streams).ends[0]
 
     # -- opens that wait
 
@@ -347,10 +343,7 @@ class Services:
         if leg.full():
             text = f"{wanted}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
-        self.log.debug(
-            "stream held", "{service}: {leg} waits for it",
-            per=leg.who, service=wanted, leg=str(leg),
-        )  # fmt: skip
+        self._events.emit(StreamHeld(wanted, leg.name))
         waits = partial(self._hold.wait, key, whose=whose)
         return HeldOpen(leg, again, waits, self._hold.leave)
 
@@ -375,14 +368,11 @@ class Services:
     def _refuse_stream(
         self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True
     ) -> OpenRefused:
-        self.log.warning(
-            "stream refused", "{service} refused to {leg}: {reason}",
-            per=leg.who, service=wanted, leg=str(leg), reason=reason,
-        )  # fmt: skip
         code = (
             OpenFailure.CONNECT_FAILED if permitted
             else OpenFailure.ADMINISTRATIVELY_PROHIBITED
         )  # fmt: skip
+        self._events.emit(StreamRefused(wanted, leg.name, code, reason, inner=False))
         return OpenRefused(code, f"{wanted}: {reason}")
 
 

@@ -10,7 +10,8 @@ from relay.core.channel import MIN_PACKET
 from relay.core.limits import RELEASE_BELOW
 from relay.core.services import Service
 from relay.core.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
-from relay.observe.log import EventLog
+from relay.events import Events
+from relay.events.server import SpliceClosed, SpliceOpened
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.server import Patience, ServerLeg
@@ -92,7 +93,7 @@ class SplicedStream:
         opener: ServerLeg,
         service: Service[ServerLeg],
         fields: bytes,
-        log: EventLog,
+        events: Events,
         open_streams: Counter[Service[ServerLeg]],
     ) -> None:
         self.began = time.monotonic()
@@ -104,11 +105,10 @@ class SplicedStream:
         )
         self._service = service
         self._open_streams = open_streams
-        self._opener, self._identity = opener.who, opener.identity
-        self._names = {"service": str(service), "leg": str(opener)}
+        self._opener, self._identity = opener.name, opener.identity
         self._fields = fields
-        self._log = log
-        self._logged_end = False
+        self._events = events
+        self._told_end = False
 
     def open(self, sender: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
@@ -130,10 +130,7 @@ class SplicedStream:
             self.failure = TOO_SMALL
         self.run(commands)
         if not self.failure:
-            self._log.info(
-                "splice opened", "{service} splice opened for {leg}",
-                per=self._opener, **self._names,
-            )  # fmt: skip
+            self._events.emit(SpliceOpened(str(self._service), self._opener))
 
     def _give_up(self) -> None:
         """The acceptor has not answered in time."""
@@ -169,24 +166,17 @@ class SplicedStream:
                     leg.send_payload(command.last)
             elif leg.alive:
                 leg.remove_channel(channel.local_id)
-        if self.splice.over and not self._logged_end:
-            self._logged_end = True
+        if self.splice.over and not self._told_end:
+            self._told_end = True
             _one_less(self._open_streams, self._service)
             _one_less(self._service.holder.streams_of, self._identity)
-            self._log_end()
+            self._tell_end()
 
-    def _log_end(self) -> None:
+    def _tell_end(self) -> None:
         there, back = self.splice.bytes_from
-        self._log.info(
-            "splice closed",
-            "{service} splice closed for {leg}: {there} bytes there, {back} back, "
-            "{seconds:.3f} s{why}",
-            per=self._opener,
-            **self._names,
-            there=there,
-            back=back,
-            seconds=round(time.monotonic() - self.began, 3),
-            why=f": {self.failure}" if self.failure else "",
+        seconds = time.monotonic() - self.began
+        self._events.emit(
+            SpliceClosed(str(self._service), self._opener, there, back, seconds, self.failure)
         )
 
 

@@ -24,10 +24,11 @@ from relay.errors import (
     Replaced,
     UsageError,
 )
+from relay.events import Events
+from relay.events.client import Connected
 from relay.io.dial import FAMILIES, dial
 from relay.io.engine import Engine
 from relay.io.proxy import ProxyCommand
-from relay.observe.log import EventLog
 from relay.ssh.handler import OpenRefused
 from relay.ssh.internals import FastClientConnection, available, common_options
 from relay.ssh.leg import Leg
@@ -222,7 +223,7 @@ class Owner(asyncssh.SSHClient):
             self._leg.down.set()
 
 
-async def connect(config: ClientConfig, log: EventLog, engine: Engine) -> ClientLeg:
+async def connect(config: ClientConfig, events: Events, engine: Engine) -> ClientLeg:
     """A leg to the host that `config` names, logged in, through those of its `proxy_jump`.
 
     Raises `PeerError` or `LocalError`, with a text for the user.
@@ -230,7 +231,7 @@ async def connect(config: ClientConfig, log: EventLog, engine: Engine) -> Client
     leg: ClientLeg | None = None
     for hop in (*config.proxy_jump, replace(config, proxy_jump=())):
         try:
-            leg = await _connect(hop, log, engine, leg)
+            leg = await _connect(hop, events, engine, leg)
         except BaseException:
             if leg is not None:
                 leg.close()
@@ -240,12 +241,12 @@ async def connect(config: ClientConfig, log: EventLog, engine: Engine) -> Client
 
 
 async def _connect(
-    config: ClientConfig, log: EventLog, engine: Engine, via: ClientLeg | None
+    config: ClientConfig, events: Events, engine: Engine, via: ClientLeg | None
 ) -> ClientLeg:
     """One leg: from here, or as a session inside `via`, which ends with it."""
     where = format_address(config.host, config.port)
-    verifier = HostKeyVerifier(config, KnownHosts.load(config, log), log)
-    identities = await load_identities(config, log)
+    verifier = HostKeyVerifier(config, KnownHosts.load(config, events), events)
+    identities = await load_identities(config, events)
     try:
         # "This timeout is applied both to establishing the connection and to performing the
         # initial SSH protocol handshake and key exchange."
@@ -267,11 +268,8 @@ async def _connect(
         identities.close()
     if config.rekey_seconds:
         leg.rekey_every(config.rekey_seconds)
-    log.debug(
-        "leg up", "connected to {where} ({version}, {cipher})",
-        where=where, version=leg.get_extra_info("server_version", ""),
-        cipher=leg.get_extra_info("send_cipher", ""),
-    )  # fmt: skip
+    version, cipher = (leg.get_extra_info(name, "") for name in ("server_version", "send_cipher"))
+    events.emit(Connected(where, version, cipher))
     return leg
 
 

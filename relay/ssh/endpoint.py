@@ -29,10 +29,10 @@ from typing import Final
 
 from relay.core.channel import MIN_PACKET, Channel, Half, Message
 from relay.core.window import ReceiveWindow
+from relay.events import Events, StreamClosed
 from relay.io.dial import RESET_ON_CLOSE
 from relay.io.engine import Engine
 from relay.io.local import spare_pacing
-from relay.observe.log import EventLog, Field
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.system import AF_UNIX
@@ -406,21 +406,18 @@ class Endpoint(ChannelHandler):
             ended(self, reason)
 
 
-def log_end(
-    log: EventLog, text: str, *, per: str = "", **names: Field
+def tell_end(
+    events: Events, closed: Callable[..., StreamClosed]
 ) -> Callable[[Endpoint, str], None]:
-    """An `ended` that logs `text`: a warning if the stream was refused, else for `-v`.
-
-    `per` is who may cause it. `text` is a template over `names` and over `received`, `sent` (bytes
-    from and to the channel) and `why`.
-    """
+    """An `ended` that tells what `closed` makes of it: it is given `received`, `sent`, `refused`
+    and `reason`."""
 
     def ended(endpoint: Endpoint, reason: str) -> None:
-        level = log.warning if endpoint.refused else log.debug
-        level(
-            "stream closed", text, per=per, **names,
-            received=endpoint.received_bytes, sent=endpoint.sent_bytes,
-            why=f": {reason}" if reason else "",
+        events.emit(
+            closed(
+                received=endpoint.received_bytes, sent=endpoint.sent_bytes,
+                refused=endpoint.refused, reason=reason,
+            )
         )  # fmt: skip
 
     return ended

@@ -46,9 +46,8 @@ from relay.core.limits import (
     PACKETS_BEFORE_LOGIN,
     PACKETS_BEFORE_OUR_LOGIN,
 )
-from relay.errors import ProtocolViolation, Replaced
+from relay.errors import INTERNAL, ProtocolViolation, Replaced
 from relay.observe.faults import whatever_fails
-from relay.observe.log import INTERNAL
 from relay.ssh.handler import OpenRefused
 from relay.trust import algorithms
 from relay.trust.user_certificates import decode_user_certificate, presence, signature_problem

@@ -12,7 +12,8 @@ import anyio
 import anyio.lowlevel
 
 from relay.core.limits import JUDGED_AT_ONCE, LOOK_INTERVAL
-from relay.observe.log import EventLog
+from relay.events import Events
+from relay.events.server import RightsChanged, RightsLost
 from relay.ssh.server import NOT_AUTHORIZED, ServerLeg
 from relay.trust.authorized_keys import AuthorizedKeys
 from relay.trust.expiry import Expiries
@@ -33,7 +34,7 @@ class Judge:
     def __init__(
         self,
         key_file: KeyFile,
-        log: EventLog,
+        events: Events,
         legs: Iterable[ServerLeg],
         changed: Callable[[ServerLeg], object],
         settled: Callable[[], object] = lambda: None,
@@ -42,7 +43,7 @@ class Judge:
         """`legs` are those that there are at the time, `settled` is called when all of them have
         been judged by a file that has changed."""
         self._key_file = key_file
-        self._log = log
+        self._events = events
         self._legs = legs
         self._changed = changed
         self._settled = settled
@@ -91,13 +92,10 @@ class Judge:
         before = leg.entry
         refusal = leg.judge(keys, self._now())
         if refusal is not None:
-            self._log.warning(
-                "rights lost", "{leg} may not be here any more: {reason}",
-                leg=str(leg), reason=refusal,
-            )  # fmt: skip
+            self._events.emit(RightsLost(leg.name, refusal))
             leg.dismiss("this key is not authorized any more", NOT_AUTHORIZED)
             return
         self.leg_up(leg)
         if before is None or leg.entry is None or leg.entry.grant != before.grant:
             self._changed(leg)
-            self._log.info("rights changed", "{leg} has other rights now", leg=str(leg))
+            self._events.emit(RightsChanged(leg.name))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from relay.errors import AddressError
+from relay.events import Events
+from relay.events.server import PortStreamClosed
 from relay.io.descriptors import SPARE_FOR_LEGS, scarce
 from relay.io.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
-from relay.observe.log import EventLog
-from relay.ssh.endpoint import Endpoint
+from relay.ssh.endpoint import Endpoint, tell_end
 from relay.ssh.server import Patience, ServerLeg
 from relay.sshconfig.client import GatewayPorts
 from relay.wire.messages import tcpip_fields
@@ -52,18 +54,18 @@ class Listener:
     """One open port: each connection to it is a stream on the leg that asked for it."""
 
     def __init__(
-        self, leg: ServerLeg, bind: str, port: int, gateway_ports: GatewayPorts, log: EventLog
+        self, leg: ServerLeg, bind: str, port: int, gateway_ports: GatewayPorts, events: Events
     ) -> None:
         """Raises `AddressError`. Port 0 picks one, which is `port` then."""
         self._leg = leg
         self._bind = bind
-        self._log = log
         sockets = listen(listening_addresses(bind, gateway_ports), port)
         if self._scarce(sockets[-1]):
             for sock in sockets:
                 sock.close()
             raise AddressError("there are too few descriptors left")
         self.port: int = sockets[0].getsockname()[1]
+        self._ended = tell_end(events, partial(PortStreamClosed, port=self.port))
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
@@ -78,17 +80,6 @@ class Listener:
         if short and self._leg.limit_hit is not None:
             self._leg.limit_hit("descriptors")
         return short
-
-    def _ended(self, endpoint: Endpoint, reason: str) -> None:
-        self._log.info(
-            "stream closed",
-            "stream on port {port} closed, {in_bytes} bytes in, {out_bytes} bytes out{why}",
-            per=f"port {self.port}",
-            port=self.port,
-            in_bytes=endpoint.sent_bytes,
-            out_bytes=endpoint.received_bytes,
-            why=f": {reason}" if reason else "",
-        )
 
     def close(self) -> None:
         """Accept no more; streams that are open go on."""

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any, Final, Protocol
 
 import anyio
@@ -29,9 +30,10 @@ from relay.core.limits import (
 )
 from relay.core.takeover import MAX_NAME_BYTES, Program
 from relay.errors import ProtocolViolation
+from relay.events import Events, LegName
+from relay.events.server import KeyRefused, RequestRefused, SignatureRefused
 from relay.life.admission import Startup
 from relay.observe.faults import whatever_fails
-from relay.observe.log import EventLog
 from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
 from relay.ssh.leg import Leg
 from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint
@@ -45,11 +47,14 @@ from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START
 TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
 NOT_AUTHORIZED: Final = asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE
 
+_NUMBERS: Final = count(1)
+"""Of the legs of this process, whosever they are."""
+
 
 class Host(Protocol):
     """What a serving leg belongs to: B's relay, or an agent's endpoint."""
 
-    log: EventLog
+    events: Events
     key_file: KeyFile
 
     def leg_up(self, leg: ServerLeg) -> None:
@@ -57,9 +62,6 @@ class Host(Protocol):
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, whether its client had logged in or not."""
-
-    def stranger_line(self, leg: ServerLeg) -> bool:
-        """May there be a line about a client that has not logged in?"""
 
     async def publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         """`tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
@@ -83,6 +85,7 @@ class ServerLeg(Leg, FastServerConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.number = next(_NUMBERS)
         # Who it is: the line of authorized_keys whose key signed last. Final when logged in.
         self.entry: Entry | None = None
         # The public key that it proved to have: with a certificate not the signer's, but its own.
@@ -107,14 +110,14 @@ class ServerLeg(Leg, FastServerConnection):
         self.when_idle: Callable[[ServerLeg], object] | None = None
 
     def __str__(self) -> str:
-        return f"{self.who} at {self.peer}"
+        return str(self.name)
 
     @property
-    def who(self) -> str:
-        """The key's fingerprint and comment."""
+    def name(self) -> LegName:
+        """What events call it."""
         if self.entry is None:
-            return "nobody"
-        return f"{fingerprint(self.identity)} ({self.entry.comment or 'no comment'})"
+            return LegName(self.number, "", "", self.peer)
+        return LegName(self.number, fingerprint(self.identity), self.entry.comment, self.peer)
 
     def introduce(
         self, host: Host, startup: Startup, address: tuple[str, int], peer: str = ""
@@ -152,11 +155,8 @@ class ServerLeg(Leg, FastServerConnection):
         return True
 
     def _key_refused(self, blob: bytes, reason: str) -> None:
-        if self.host.stranger_line(self):
-            self.host.log.info(
-                "key refused", "{peer}: key {key} refused: {reason}",
-                peer=self.peer, key=fingerprint(blob), reason=reason,
-            )  # fmt: skip
+        source = self.startup.source
+        self.host.events.emit(KeyRefused(self.name, source, fingerprint(blob), reason))
 
     def validate_presence(self, presence: tuple[bool, bool] | None) -> bool:
         if presence is None or self.entry is None:
@@ -179,11 +179,7 @@ class ServerLeg(Leg, FastServerConnection):
         return None
 
     def signature_refused(self, algorithm: str) -> None:
-        if self.host.stranger_line(self):
-            self.host.log.info(
-                "signature refused", "{peer}: a signature with {algorithm} is not accepted",
-                peer=self.peer, algorithm=algorithm,
-            )  # fmt: skip
+        self.host.events.emit(SignatureRefused(self.name, self.startup.source, algorithm))
 
     def send_userauth_failure(self, partial_success: bool) -> None:
         self.failed_tries += 1
@@ -268,13 +264,7 @@ class ServerLeg(Leg, FastServerConnection):
         return self.host.withdraw(self, host, port)
 
     def refused(self, what: str) -> None:
-        self.host.log.warning(
-            "request refused",
-            "{leg} asked for {what}: refused",
-            per=self.who,
-            leg=str(self),
-            what=what,
-        )
+        self.host.events.emit(RequestRefused(self.name, what))
 
 
 class Patience:

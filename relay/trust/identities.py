@@ -19,7 +19,7 @@ from typing import Final
 import asyncssh
 
 from relay.errors import FileError
-from relay.observe.log import EventLog
+from relay.events import Events
 from relay.sshconfig.client import ClientConfig
 from relay.trust.modes import TooOpen, check_private
 
@@ -47,14 +47,14 @@ class Identities:
             self.agent.close()
 
 
-async def load_identities(config: ClientConfig, log: EventLog) -> Identities:
+async def load_identities(config: ClientConfig, events: Events) -> Identities:
     """The keys that the configuration names.
 
     Raises:
         FileError: the file of a key that must be there cannot be used.
     """
-    certificates = _load_certificates(config, log)
-    agent, held = await _agent_keys(config, log)
+    certificates = _load_certificates(config, events)
+    agent, held = await _agent_keys(config, events)
     pairs: KeyPairs = []
     named: set[bytes] = set()
     for path, required in _files(config):
@@ -68,12 +68,12 @@ async def load_identities(config: ClientConfig, log: EventLog) -> Identities:
             # As ssh does, say so loudly: its owner shall know even if another key does.
             if required:
                 raise
-            log.warning("identity not used", "{reason}", reason=str(error))
+            events.note("warning", "identity not used", "{reason}", reason=str(error))
         except FileError as error:
             # Half a key is named so that the agent's half is used; it just is not there.
             if required and (public is None or agent is None):
                 raise
-            log.debug("identity not used", "{reason}", reason=str(error))
+            events.note("debug", "identity not used", "{reason}", reason=str(error))
     others = [pair for pair in held if key_data(pair) not in named]
     if not config.identities_only:
         pairs += _certified(others, certificates)
@@ -89,7 +89,7 @@ def _files(config: ClientConfig) -> list[tuple[Path, bool]]:
 
 
 async def _agent_keys(
-    config: ClientConfig, log: EventLog
+    config: ClientConfig, events: Events
 ) -> tuple[asyncssh.SSHAgentClient | None, KeyPairs]:
     path = config.identity_agent
     if path is None:
@@ -100,7 +100,9 @@ async def _agent_keys(
         agent = await asyncssh.connect_agent(path)
         return agent, list(await agent.get_keys())
     except (OSError, ValueError, asyncssh.Error) as error:
-        log.debug("no agent", "{path}: no agent answers: {reason}", path=path, reason=str(error))
+        events.note(
+            "debug", "no agent", "{path}: no agent answers: {reason}", path=path, reason=str(error)
+        )
         return None, []
 
 
@@ -148,14 +150,16 @@ def _certified(
     return result
 
 
-def _load_certificates(config: ClientConfig, log: EventLog) -> list[asyncssh.SSHCertificate]:
+def _load_certificates(config: ClientConfig, events: Events) -> list[asyncssh.SSHCertificate]:
     certificates: list[asyncssh.SSHCertificate] = []
     for path in config.certificate_files:
         try:
             certificates.append(asyncssh.read_certificate(path))
         except (OSError, ValueError) as error:
             problem = "{path}: no certificate: {reason}"
-            log.warning("certificate not used", problem, path=str(path), reason=str(error))
+            events.note(
+                "warning", "certificate not used", problem, path=str(path), reason=str(error)
+            )
     return certificates
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from relay.errors import FileError
-from relay.observe.log import EventLog
+from relay.events import Events
 from relay.trust import authorized_keys
 from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal
 from relay.trust.certificates import Certificate
@@ -23,11 +23,11 @@ class KeyFile:
     what `settled` gives: an editor that empties the file and then writes it must throw nobody out.
     """
 
-    def __init__(self, path: Path, log: EventLog, *, strict: bool = True) -> None:
+    def __init__(self, path: Path, events: Events, *, strict: bool = True) -> None:
         """`strict` is StrictModes of sshd_config(5)."""
         self.strict = strict
         self._path = path
-        self._log = log
+        self._events = events
         # What the file looked like when `_text` was read; (): it could not be used.
         self._seen: _Seen | None = None
         self._text: str | None = None
@@ -95,17 +95,17 @@ class KeyFile:
                 authorized_keys.parse(text, str(self._path), before=self._keys),
             )
             for problem in self._keys.problems:
-                self._log.warning("authorized keys", "{problem}", problem=str(problem))
-            self._log.info(
-                "authorized keys", "{path}: {keys} keys",
+                self._events.note("warning", "authorized keys", "{problem}", problem=str(problem))
+            self._events.note(
+                "info", "authorized keys", "{path}: {keys} keys",
                 path=str(self._path), keys=len(self._keys.entries),
             )  # fmt: skip
         return self._keys
 
     def _unusable(self, problem: str) -> AuthorizedKeys:
         if self._seen != ():
-            self._log.warning(
-                "authorized keys", "{problem}: nobody can log in; who is in stays",
+            self._events.note(
+                "warning", "authorized keys", "{problem}: nobody can log in; who is in stays",
                 problem=problem,
             )  # fmt: skip
         self._seen, self._text, self._keys = (), None, AuthorizedKeys()

@@ -25,7 +25,7 @@ import asyncssh
 
 from relay import system
 from relay.errors import HostKeyRefused
-from relay.observe.log import EventLog
+from relay.events import Events
 from relay.sshconfig.client import DEFAULT_PORT, ClientConfig
 from relay.trust.algorithms import HOST_KEY_NAMES, HOST_KEYS, certified
 from relay.trust.ask import ask_to_trust
@@ -70,19 +70,19 @@ class KnownHosts:
     """
 
     def __init__(
-        self, user_files: tuple[Path, ...], global_files: tuple[Path, ...], log: EventLog
+        self, user_files: tuple[Path, ...], global_files: tuple[Path, ...], events: Events
     ) -> None:
-        self._log = log
+        self._events = events
         self._first_file = user_files[0]
         self._lines: list[_Line] = []
         for path in user_files + global_files:
-            self._lines.extend(_read(path, log))
+            self._lines.extend(_read(path, events))
 
     @classmethod
-    def load(cls, config: ClientConfig, log: EventLog) -> KnownHosts:
+    def load(cls, config: ClientConfig, events: Events) -> KnownHosts:
         """Read the files that `config` names; one that does not exist is empty."""
         user_files = config.user_known_hosts_files or (Path.home() / ".ssh" / "known_hosts",)
-        return cls(user_files, config.global_known_hosts_files, log)
+        return cls(user_files, config.global_known_hosts_files, events)
 
     @property
     def file_for_new_keys(self) -> Path:
@@ -133,8 +133,8 @@ class KnownHosts:
                     key = asyncssh.import_public_key(line.key)
                 except asyncssh.KeyImportError as error:
                     problem = "{where}: passed over, its key cannot be read: {reason}"
-                    self._log.warning(
-                        "known_hosts line", problem, where=line.where, reason=str(error)
+                    self._events.note(
+                        "warning", "known_hosts line", problem, where=line.where, reason=str(error)
                     )
                 else:
                     found.append(KnownKey(key, line.where))
@@ -182,10 +182,10 @@ class HostKeyVerifier:
     was dialled, `address` where the name led.
     """
 
-    def __init__(self, config: ClientConfig, known_hosts: KnownHosts, log: EventLog) -> None:
+    def __init__(self, config: ClientConfig, known_hosts: KnownHosts, events: Events) -> None:
         self._config = config
         self._known_hosts = known_hosts
-        self._log = log
+        self._events = events
 
     def preferred_algorithms(self) -> list[str]:
         """`server_host_key_algorithms` to offer (RFC 4253 §7.1): those of the known keys first.
@@ -263,7 +263,7 @@ class HostKeyVerifier:
         key_type = key.get_algorithm()
         old = next((one for one in known if one.key.get_algorithm() == key_type), known[0])
         warning = "WARNING: THE HOST KEY OF {name} HAS CHANGED"
-        self._log.error("host key changed", warning, name=name)
+        self._events.note("error", "host key changed", warning, name=name)
         return HostKeyRefused(
             f"the host key of {name} has changed: it shows {shown}, but {old.where} says "
             f"{old.key.get_algorithm()} {fingerprint(old.key)}. Either somebody is between you "
@@ -299,10 +299,12 @@ class HostKeyVerifier:
             # The user accepted the key: a file that cannot be written is no reason to stay away.
             problem = "{path}: cannot add the host key of {name}: {reason}"
             reason = error.strerror
-            self._log.warning("host key not added", problem, path=path, name=name, reason=reason)
+            self._events.note(
+                "warning", "host key not added", problem, path=path, name=name, reason=reason
+            )
         else:
             text = "host key of {name} added to {path}: {key}"
-            self._log.info("host key added", text, name=name, path=path, key=shown)
+            self._events.note("info", "host key added", text, name=name, path=path, key=shown)
 
 
 def _same(key: asyncssh.SSHKey, known: tuple[KnownKey, ...]) -> KnownKey | None:
@@ -319,14 +321,14 @@ class _Line:
     key: str
 
 
-def _read(path: Path, log: EventLog) -> Iterator[_Line]:
+def _read(path: Path, events: Events) -> Iterator[_Line]:
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return
     except OSError as error:
         problem = "{path}: not read: {reason}"
-        log.warning("known_hosts file", problem, path=str(path), reason=error.strerror)
+        events.note("warning", "known_hosts file", problem, path=str(path), reason=error.strerror)
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -336,7 +338,7 @@ def _read(path: Path, log: EventLog) -> Iterator[_Line]:
         except ValueError as error:
             problem = "{where}: passed over: {reason}"
             where = f"{path}:{number}"
-            log.warning("known_hosts line", problem, where=where, reason=str(error))
+            events.note("warning", "known_hosts line", problem, where=where, reason=str(error))
 
 
 def _parse(line: str, where: str) -> _Line:

@@ -10,7 +10,7 @@ import pytest
 from relay.agent import dynamic
 from relay.agent.dynamic import SocksExit, SocksStream
 from relay.core.grants import Permit
-from relay.observe.log import EventLog
+from relay.events import Events
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_DATA,
@@ -40,7 +40,7 @@ class World:
         self.connected: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
         self.ends: list[str] = []
         monkeypatch.setattr(dynamic, "dial_service", self._dial)
-        way = SocksExit("gpu1:1080", permits or None, EventLog("test"))
+        way = SocksExit("gpu1:1080", permits or None, Events())
         self.stream = SocksStream(self.leg, way, lambda stream, reason: self.ends.append(reason))
         self.stream.opened_by_peer(7, window, 2**15)
 

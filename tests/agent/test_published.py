@@ -10,8 +10,8 @@ import pytest
 from relay.agent.published import Publishable, Published, refused
 from relay.core.forward import parse_forward
 from relay.core.forwards import Desired
+from relay.events import Events
 from relay.io.engine import Engine
-from relay.observe.log import EventLog
 from relay.ssh.client import ClientLeg
 from relay.wire import messages
 from relay.wire.encoding import byte, uint32
@@ -33,7 +33,7 @@ class B:
     def __init__(self) -> None:
         options = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None)
         self.leg = ready(ClientLeg(Engine(asyncio.get_running_loop()), options))
-        self.published = Published(self.leg, None, None, set(), EventLog("test"))
+        self.published = Published(self.leg, None, None, set(), Events())
         self.granted: list[int] = []
         self._cipher = GcmCipher(KEY, IV)
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from relay.core.splice import Side
+from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.local import Acceptor
-from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.program import load_host_keys
 from relay.server.relay import Relay
@@ -65,9 +65,9 @@ class HostileRelay:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        log = EventLog("hostile")
+        events = Events()
         config = ServerConfig(state_dir=self._site.folder / "state")
-        relay = Relay(config, load_host_keys(config, log), log, Engine(self._loop))
+        relay = Relay(config, load_host_keys(config, events), events, Engine(self._loop))
         self._sock.setblocking(False)
         acceptor = Acceptor(self._sock, relay.accept)
         self._ready.set()

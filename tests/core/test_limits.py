@@ -18,7 +18,7 @@ from relay.core.limits import (
     Startups,
 )
 from relay.life.sources import Sources, source_of
-from relay.life.tally import Tally
+from relay.observe.tally import Tally
 
 HERE = "192.0.2.1"
 

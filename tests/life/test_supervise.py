@@ -24,8 +24,11 @@ from relay.errors import (
     Refused,
     RelayError,
 )
-from relay.life.supervise import Prompt, Supervisor, duration
-from relay.observe.log import EventLog
+from relay.events import Event, Events
+from relay.events.client import Disconnected, NotConnected, StillTrying
+from relay.life.supervise import Prompt, Supervisor
+from relay.observe.lines import duration
+from tests.told import logged
 
 Up = Callable[[], None]
 
@@ -41,9 +44,9 @@ def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: [record.getMessage() for record in caplog.records]
 
 
-def supervisor(**options: Any) -> Supervisor:
+def supervisor(told: Events | None = None, **options: Any) -> Supervisor:
     settings: dict[str, Any] = {"once": False, "keep_trying": True, "random": lambda: 1.0}
-    return Supervisor("b:22", EventLog("test"), **settings | options)
+    return Supervisor("b:22", told or logged(), **settings | options)
 
 
 def run(main: Callable[[], Awaitable[None]], hours: float = 24.0) -> None:
@@ -270,28 +273,26 @@ def test_a_connection_that_comes_and_goes_is_no_flood(events: Callable[[], list[
     assert len(events()) < 24 * 60 + 60
 
 
-def said_at(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When there was a line, in seconds of the virtual clock."""
+def told_at() -> tuple[Events, list[float]]:
+    """When there was a warning, in seconds of the virtual clock."""
     times: list[float] = []
     began = None
 
-    def warning(self: EventLog, *_: object, **__: object) -> None:
+    def sink(event: Event) -> None:
         nonlocal began
-        began = anyio.current_time() if began is None else began
-        times.append(anyio.current_time() - began)
+        if isinstance(event, NotConnected | Disconnected | StillTrying):
+            began = anyio.current_time() if began is None else began
+            times.append(anyio.current_time() - began)
 
-    monkeypatch.setattr(EventLog, "warning", warning)
-    return times
+    return Events(sink), times
 
 
 @pytest.mark.parametrize("error", [AWAY, NO_KEY, LegLost("no answer")])
 @pytest.mark.parametrize("held", [0, 1])
-def test_no_minute_without_a_word(
-    monkeypatch: pytest.MonkeyPatch, error: RelayError, held: float
-) -> None:
+def test_no_minute_without_a_word(error: RelayError, held: float) -> None:
     """Whatever the waits are, and though the reason is the same."""
-    times = said_at(monkeypatch)
-    run(lambda: supervisor().run(Server(*[(held, error)] * 10_000).attempt), hours=2)
+    told, times = told_at()
+    run(lambda: supervisor(told).run(Server(*[(held, error)] * 10_000).attempt), hours=2)
     pauses = [later - earlier for earlier, later in pairwise(times)]
     assert max(pauses) <= REMINDED + held
     assert times[-1] > 7100

@@ -16,7 +16,7 @@ from relay.core.limits import (
 )
 from relay.core.services import Service
 from relay.core.splice import NO_ANSWER
-from relay.observe.log import EventLog
+from relay.events import Events
 from relay.server.splices import SplicedStream
 from relay.ssh import server
 from relay.ssh.listener import Listener
@@ -42,7 +42,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(bench: Bench) -> SplicedStream:
     stream = SplicedStream(
-        bench.a, Service("gpu1", 8000, bench.c, True), b"", EventLog("test"), bench.open_streams
+        bench.a, Service("gpu1", 8000, bench.c, True), b"", Events(), bench.open_streams
     )
     stream.open(NUMBER, 2**20, 2**15)
     return stream
@@ -117,7 +117,7 @@ async def test_who_is_answered_or_lost_is_never_late() -> None:
 @pytest.mark.usefixtures("no_patience")
 async def test_who_came_by_an_open_port_is_let_go() -> None:
     bench = Bench()
-    listener = Listener(bench.c, "localhost", 0, "no", EventLog("test"))
+    listener = Listener(bench.c, "localhost", 0, "no", Events())
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     with pytest.raises(ConnectionResetError):
         await reader.read()

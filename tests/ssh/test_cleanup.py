@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from relay.errors import LegLost
+from relay.errors import INTERNAL, LegLost
 from relay.io.engine import Engine
-from relay.observe.log import INTERNAL
 from relay.ssh.endpoint import Endpoint
 from relay.ssh.server import Owner, ServerLeg, server_options
 from tests.ssh.test_leg import HOST_KEY, ready

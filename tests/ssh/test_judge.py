@@ -15,11 +15,12 @@ import trio
 from trio.testing import MockClock
 
 from relay.core.limits import JUDGED_AT_ONCE, LOOK_INTERVAL
-from relay.observe.log import EventLog
+from relay.events import LegName
 from relay.ssh.judge import Judge
 from relay.ssh.server import ServerLeg
 from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal
 from relay.trust.keyfile import KeyFile
+from tests.told import logged
 from tests.trust.test_keyfile import KEY
 
 START = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -33,6 +34,7 @@ class Leg:
         self.logged_in = True
         self.alive = True
         self.ended = ""
+        self.name = LegName(1, "SHA256:x", "", "192.0.2.1:1")
 
     def judge(self, keys: AuthorizedKeys, now: datetime) -> str | None:
         found = keys.find(self.entry.blob, address="192.0.2.1", now=now)
@@ -52,7 +54,7 @@ class Court:
     def __init__(self, folder: Path, text: str = KEY, legs: int = 1) -> None:
         self.path = folder / "authorized_keys"
         self.path.write_text(text)
-        self.file = KeyFile(self.path, EventLog("test"))
+        self.file = KeyFile(self.path, logged())
         entries = self.file.keys().entries
         self.legs: list[Any] = [Leg(entries[0]) for _ in range(legs)]
         self.changed: list[ServerLeg] = []
@@ -70,7 +72,7 @@ class Court:
         async def main() -> None:
             began = anyio.current_time()
             judge = Judge(
-                self.file, EventLog("test"), self.legs, self.changed.append, self._settled,
+                self.file, logged(), self.legs, self.changed.append, self._settled,
                 lambda: START + timedelta(seconds=anyio.current_time() - began),
             )  # fmt: skip
             for leg in self.legs:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from relay.core.limits import FED_PACKET, FLUSH_PACKETS, PACKETS_PER_TURN
 from relay.core.services import Service
+from relay.events import Events
 from relay.io import engine as engine_module
 from relay.io.engine import Engine
 from relay.io.stream import Buffer
-from relay.observe.log import EventLog
 from relay.server.splices import SplicedStream
 from relay.ssh.internals import GcmEncryption
 from relay.ssh.leg import Leg
@@ -100,7 +100,7 @@ class Bench:
         self.a, self.c = (ready(ServerLeg(self.engine, options)) for _ in range(2))
         self.open_streams: Counter[Service[ServerLeg]] = Counter()
         self.splice = SplicedStream(
-            self.a, Service("gpu1", 8000, self.c, True), b"", EventLog("test"), self.open_streams
+            self.a, Service("gpu1", 8000, self.c, True), b"", Events(), self.open_streams
         )
         self.splice.open(A_NUMBER, 2**20, 2**17)
         self.splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
@@ -112,7 +112,7 @@ class Bench:
         """A stream of A's to another agent."""
         other = ready(ServerLeg(self.engine, server_options([HOST_KEY], ())))
         service = Service("gpu2", 8000, other, True)
-        splice = SplicedStream(self.a, service, b"", EventLog("test"), self.open_streams)
+        splice = SplicedStream(self.a, service, b"", Events(), self.open_streams)
         splice.open(A_NUMBER + 1, 2**20, 2**17)
         splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
         self.a.engine.flush()

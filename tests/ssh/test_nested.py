@@ -23,11 +23,11 @@ from relay.agent.config import EndpointConfig
 from relay.agent.session import SessionEndpoint
 from relay.core.limits import RECEIVE_BUFFER
 from relay.errors import LegLost
+from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.local import Acceptor
 from relay.io.output import Output
 from relay.life.admission import Startup
-from relay.observe.log import EventLog
 from relay.ssh import nested
 from relay.ssh.client import HERE, ClientLeg, _connect, connect
 from relay.ssh.endpoint import Endpoint
@@ -63,11 +63,11 @@ async def until(happened: Callable[[], object]) -> None:
 class Far:
     """The far end of outer legs. The `Host` of them."""
 
-    def __init__(self, folder: Path, log: EventLog) -> None:
+    def __init__(self, folder: Path, events: Events) -> None:
         (folder / "authorized_keys").write_bytes(KEY.export_public_key())
-        self.log = log
-        self.key_file = KeyFile(folder / "authorized_keys", log)
-        self.sessions = SessionEndpoint(EndpointConfig("gpu1", 22, folder), log)
+        self.events = events
+        self.key_file = KeyFile(folder / "authorized_keys", events)
+        self.sessions = SessionEndpoint(EndpointConfig("gpu1", 22, folder), events)
         self.options = server_options([KEY], ())
         self.engine = Engine(asyncio.get_running_loop())
         self.legs: list[ServerLeg] = []
@@ -85,9 +85,6 @@ class Far:
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         pass
-
-    def stranger_line(self, leg: ServerLeg) -> bool:
-        return True
 
     def open_stream(self, leg: ServerLeg, *asked: Any) -> NestedStream:
         stream = self.sessions.stream(leg, "192.0.2.1", 1)
@@ -130,7 +127,7 @@ class Way:
     async def second(self) -> ClientLeg:
         """Another session within the same outer leg, which outlives the first from now on."""
         self.inner.via = None
-        return await _connect(hop(self.folder, 22, "gpu1"), LOG, self.outer.engine, self.outer)
+        return await _connect(hop(self.folder, 22, "gpu1"), EVENTS, self.outer.engine, self.outer)
 
 
 def hop(folder: Path, port: int, host: str = HERE, **options: Any) -> ClientConfig:
@@ -154,7 +151,7 @@ def listening() -> Iterator[socket.socket]:
         yield sock
 
 
-LOG = EventLog("test")
+EVENTS = Events()
 
 
 @asynccontextmanager
@@ -164,12 +161,12 @@ async def a_way(folder: Path) -> AsyncIterator[Way]:
         write_keys(folder, port)
         (folder / "ssh_host_ed25519_key").touch(mode=0o600)
         KEY.write_private_key(folder / "ssh_host_ed25519_key")
-        far = Far(folder, LOG)
+        far = Far(folder, EVENTS)
         engine = Engine(asyncio.get_running_loop())
         acceptor = Acceptor(sock, far.accept)
         try:
             jump = hop(folder, port)
-            inner = await connect(hop(folder, 22, "gpu1", proxy_jump=(jump,)), LOG, engine)
+            inner = await connect(hop(folder, 22, "gpu1", proxy_jump=(jump,)), EVENTS, engine)
             assert inner.via is not None
             outer = inner.via
             yield Way(inner, outer, far, service, folder)
@@ -343,7 +340,7 @@ async def test_a_peer_with_small_windows_and_packets(
         write_keys(tmp_path, b.get_port())
         target = hop(tmp_path, c.get_port(), host_key_alias="gpu1",
                      proxy_jump=(hop(tmp_path, b.get_port()),))  # fmt: skip
-        inner = await connect(target, LOG, Engine(asyncio.get_running_loop()))
+        inner = await connect(target, EVENTS, Engine(asyncio.get_running_loop()))
         assert inner.max_data >= MIN_DATA
         with listening() as service:
             way = Way(inner, inner.via, None, service, tmp_path)  # type: ignore[arg-type]
@@ -453,7 +450,7 @@ async def test_the_outer_leg_is_gone_already(tmp_path: Path) -> None:
         with pytest.raises(LegLost):
             NestedStream(way.outer)
         with pytest.raises(LegLost, match="gpu1:22 through the jump host"):
-            await _connect(hop(tmp_path, 22, "gpu1"), LOG, way.outer.engine, way.outer)
+            await _connect(hop(tmp_path, 22, "gpu1"), EVENTS, way.outer.engine, way.outer)
 
 
 async def test_who_breaks_the_inner_protocol_loses_the_inner_leg_alone(tmp_path: Path) -> None:
@@ -571,7 +568,7 @@ async def test_an_end_that_comes_with_the_opening_is_noticed(tmp_path: Path) -> 
     async with a_way(tmp_path) as way:
         way.far.sessions._begin = lambda _, stream, origin: stream.confirm() and stream.abort()  # type: ignore[assignment]
         with pytest.raises(LegLost, match="the other side closed the session"):
-            await _connect(hop(tmp_path, 22, "gpu1"), LOG, way.outer.engine, way.outer)
+            await _connect(hop(tmp_path, 22, "gpu1"), EVENTS, way.outer.engine, way.outer)
         assert len(way.outer.handlers) == 1
 
 

@@ -14,11 +14,11 @@ import asyncssh
 import pytest
 
 from relay.errors import FileError
-from relay.observe.log import EventLog
 from relay.sshconfig.client import ClientConfig
 from relay.trust.identities import Identities, key_data, load_identities
+from tests.told import logged
 
-LOG = EventLog("relay-test")
+EVENTS = logged()
 CA = asyncssh.generate_private_key("ssh-ed25519")
 CONFIG = ClientConfig(host="b", user="u", identity_agent="")
 
@@ -63,7 +63,7 @@ def load(config: ClientConfig) -> list[tuple[bytes, bool]]:
     """The public keys to try, and whether each goes with a certificate."""
 
     async def main() -> Identities:
-        identities = await load_identities(config, LOG)
+        identities = await load_identities(config, EVENTS)
         identities.close()
         return identities
 
@@ -198,7 +198,7 @@ def test_who_may_have_to_wait_for_a_person(home: Path, agent: Path) -> None:
     make(home / "key")
 
     async def need_a_person(config: ClientConfig) -> bool:
-        identities = await load_identities(config, LOG)
+        identities = await load_identities(config, EVENTS)
         identities.close()
         return identities.need_a_person
 

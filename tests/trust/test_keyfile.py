@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.observe.log import EventLog
 from relay.trust.keyfile import KeyFile
+from tests.told import logged
 
 KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJLXn1vzrPJwlseF+eX72pL/hekkom0hOQuH5ZiXUjOG me@ed25519\n"
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(path: Path) -> KeyFile:
     """As it is some time after the start."""
-    file = KeyFile(path, EventLog("test"))
+    file = KeyFile(path, logged())
     file.keys()
     assert settled(file) == 1
     assert settled(file) is None
@@ -113,7 +113,7 @@ def test_two_changes_in_one_tick_of_the_file_s_clock(path: Path, file: KeyFile) 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_strict_modes(path: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
     path.chmod(mode)
-    file = KeyFile(path, EventLog("test"))
+    file = KeyFile(path, logged())
     assert file.keys().entries == ()
     assert f"others may write {path} (mode {mode:04o}); mend it with `chmod go-w {path}`" in (
         caplog.text

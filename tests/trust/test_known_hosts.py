@@ -17,16 +17,16 @@ import asyncssh
 import pytest
 
 from relay.errors import HostKeyRefused
-from relay.observe.log import EventLog
 from relay.sshconfig.client import ClientConfig, StrictHostKeyChecking
 from relay.trust.hostkeys import fingerprint
 from relay.trust.known_hosts import HostKeyVerifier, KnownHosts, host_name, line_for
+from tests.told import logged
 
 KEY = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
 OTHER = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
 ECDSA = asyncssh.generate_private_key("ecdsa-sha2-nistp256").convert_to_public()
 RSA = asyncssh.generate_private_key("ssh-rsa", key_size=2048).convert_to_public()
-LOG = EventLog("relay-test")
+EVENTS = logged()
 
 
 def text(key: asyncssh.SSHKey) -> str:
@@ -70,7 +70,7 @@ def verifier(
         hash_known_hosts=hash_names,
         host_key_algorithms=algorithms,
     )
-    return HostKeyVerifier(config, KnownHosts.load(config, LOG), LOG)
+    return HostKeyVerifier(config, KnownHosts.load(config, EVENTS), EVENTS)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,12 @@ from typing import Any
 
 import asyncssh
 
+from relay.errors import INTERNAL
+from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.local import Acceptor
-from relay.observe.log import INTERNAL, EventLog
+from relay.observe.lines import LogSink
+from relay.observe.log import EventLog
 from relay.server.config import ServerConfig
 from relay.server.program import load_host_keys
 from relay.server.relay import Relay
@@ -63,9 +66,9 @@ class World:
         authorized = state / "authorized_keys"
         authorized.touch(mode=0o600)
         authorized.write_bytes(b"".join(lines))
-        log, config = EventLog("fuzz"), ServerConfig(state_dir=state)
+        events, config = Events(LogSink(EventLog("fuzz"))), ServerConfig(state_dir=state)
         self.engine = Engine(self.loop)
-        self.relay = Relay(config, load_host_keys(config, log), log, self.engine)
+        self.relay = Relay(config, load_host_keys(config, events), events, self.engine)
         self._sock = socket.create_server(("127.0.0.1", 0))
         self._sock.setblocking(False)
         self._acceptor = Acceptor(self._sock, self.relay.accept)

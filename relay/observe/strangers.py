@@ -45,9 +45,10 @@ class Strangers:
         self._untold[source] = self._untold.get(source, 0) + 1
         return False
 
-    def logged_in(self, source: str) -> None:
-        """Somebody there has a good key."""
+    def logged_in(self, source: str) -> bool:
+        """Somebody there has a good key: that is always worth a line."""
         self._all_lines -= self._lines.pop(source, 0)
+        return True
 
     def report(self) -> Iterator[tuple[str, int]]:
         """The sources of connections that were not told of, and how many; then all begins anew."""

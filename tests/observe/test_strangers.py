@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.limits import STRANGER_LINES, STRANGER_SOURCES, STRANGERS_LINES
-from relay.life.strangers import OTHERS, Strangers
+from relay.observe.strangers import OTHERS, Strangers
 
 HERE = "192.0.2.1"
 
