@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from relay.connect.gate import Gate, Visitor
 from relay.core.channel import Half
@@ -16,6 +17,13 @@ from relay.io.local import Acceptor, name_of
 from relay.ssh.client import ClientLeg
 from relay.ssh.endpoint import Endpoint, tell_end
 from relay.wire.messages import streamlocal_fields, tcpip_fields
+from relay.wire.numbers import OpenFailure
+
+NOT_YET: Final = {
+    OpenFailure.NOT_PUBLISHED: NOT_PUBLISHED,
+    OpenFailure.STOPPING: GOODBYE,
+}
+"""The refusals that may be over in a moment, and what is said of them."""
 
 
 class LocalForward:
@@ -56,11 +64,11 @@ class LocalForward:
         def begin(leg: ClientLeg) -> None:
             LocalEndpoint(leg, ended, not_yet).open(sock, kind, fields)
 
-        def not_yet(endpoint: Endpoint, reason: str) -> None:
+        def not_yet(endpoint: Endpoint, code: OpenFailure) -> None:
             """It may be in a moment: B is there again before the agent is, or starts anew."""
-            if self._gate.may_enter_again(visitor, stopping=reason == GOODBYE):
+            if self._gate.may_enter_again(visitor, stopping=code is OpenFailure.STOPPING):
                 endpoint.take_back()
-                self._say_waiting(visitor, reason)
+                self._say_waiting(visitor, NOT_YET[code])
                 self._gate.enter_again(visitor)
 
         visitor: Visitor[ClientLeg] = Visitor(begin, sock.close)
@@ -82,14 +90,14 @@ class LocalEndpoint(Endpoint):
         self,
         leg: ClientLeg,
         ended: Callable[[Endpoint, str], None],
-        not_yet: Callable[[Endpoint, str], None],
+        not_yet: Callable[[Endpoint, OpenFailure], None],
     ) -> None:
         super().__init__(leg, ended)
         self._not_yet = not_yet
 
     def failed(self, code: int, reason: str) -> None:
         if self.channel.receiving is Half.ANSWERING:
-            for one in (NOT_PUBLISHED, GOODBYE):
-                if reason.endswith(one):
+            for one in NOT_YET:
+                if code == one:
                     self._not_yet(self, one)
         super().failed(code, reason)

@@ -34,11 +34,8 @@ SHARE_MARK: Final = "+"
 """Before a name: together with others. No host name begins with it."""
 
 NOT_PUBLISHED: Final = "no such service is published"
-"""How B's refusal of a stream ends that may be granted a moment later, when the agent is there.
-(CHANNEL_OPEN_FAILURE has one code for that and for a service that refuses: RFC 4254 §5.1.)"""
-
 GOODBYE: Final = "the relay is stopping"
-"""How B's refusal of a stream ends that may be granted when B has started anew."""
+"""`OpenFailure.NOT_PUBLISHED` and `STOPPING`, in words for people."""
 
 Holder = TypeVar("Holder")
 ServiceKey = tuple[str, int]

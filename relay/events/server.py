@@ -149,7 +149,7 @@ class StreamRefused(Event):
     wanted: str
     leg: LegName
     code: int
-    """What the client is told (RFC 4254 §5.1)."""
+    """Why, as a client of ours is told it (relay.wire.numbers.OpenFailure)."""
     reason: str
     inner: bool
     """An agent's endpoint refused it."""

@@ -43,7 +43,7 @@ from relay.ssh.handler import ChannelHandler, OpenRefused
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
 from relay.wire.messages import forward_fields, tcpip_fields
-from relay.wire.numbers import ASK_AGAIN, SERVICE_TAKEN, OpenFailure
+from relay.wire.numbers import ASK_AGAIN, PRIVATE_FAILURES, SERVICE_TAKEN, OpenFailure
 
 
 class Services:
@@ -298,9 +298,11 @@ class Services:
         wanted = format_address(host, port)
         entry = leg.entry
         if entry is None or not entry.grant.may_open(host, port):
-            raise self._refuse_stream(leg, wanted, "this key may not open it", permitted=False)
+            raise self._refuse_stream(
+                leg, wanted, OpenFailure.ADMINISTRATIVELY_PROHIBITED, "this key may not open it"
+            )
         if self.draining:
-            raise self._refuse_stream(leg, wanted, GOODBYE)
+            raise self._refuse_stream(leg, wanted, OpenFailure.STOPPING, GOODBYE)
         found = self._registry.find_all(host, port)
         services = [one for one in found if one.holder.alive]
         if not services:
@@ -339,7 +341,7 @@ class Services:
         wanted = format_address(host, port)
         now, whose = asyncio.get_running_loop().time(), leg.identity
         if key is None or not self._hold.takes(key, now, whose):
-            raise self._refuse_stream(leg, wanted, NOT_PUBLISHED)
+            raise self._refuse_stream(leg, wanted, OpenFailure.NOT_PUBLISHED, NOT_PUBLISHED)
         if leg.full():
             text = f"{wanted}: there are too many streams already"
             raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
@@ -366,13 +368,11 @@ class Services:
             self._hold_ends = asyncio.get_running_loop().call_at(due, self._end_hold)
 
     def _refuse_stream(
-        self, leg: ServerLeg, wanted: str, reason: str, *, permitted: bool = True
+        self, leg: ServerLeg, wanted: str, code: OpenFailure, reason: str
     ) -> OpenRefused:
-        code = (
-            OpenFailure.CONNECT_FAILED if permitted
-            else OpenFailure.ADMINISTRATIVELY_PROHIBITED
-        )  # fmt: skip
         self._events.emit(StreamRefused(wanted, leg.name, code, reason, inner=False))
+        if code >= PRIVATE_FAILURES and not leg.is_ours:
+            code = OpenFailure.CONNECT_FAILED
         return OpenRefused(code, f"{wanted}: {reason}")
 
 

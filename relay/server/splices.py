@@ -15,6 +15,7 @@ from relay.events.server import SpliceClosed, SpliceOpened
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.server import Patience, ServerLeg
+from relay.wire.numbers import PRIVATE_FAILURES, OpenFailure
 
 Key = TypeVar("Key")
 
@@ -73,6 +74,10 @@ class SpliceEnd(ChannelHandler):
         self._stream.confirmed(self.side, sender, window, packet)
 
     def failed(self, code: int, reason: str) -> None:
+        if code >= PRIVATE_FAILURES:
+            code = (
+                OpenFailure.CONNECT_FAILED
+            )  # What such a code means, B alone says to its clients.
         commands = self._stream.splice.failed(self.side, code, reason)
         self._stream.patience.answered()
         self._stream.failure = reason

@@ -61,9 +61,18 @@ VERSION_START: Final = "SSH-2.0-"
 MAX_UINT32: Final = 2**32 - 1
 
 
+PRIVATE_FAILURES: Final = 0xFE000000
+"""The first of the codes for private use in CHANNEL_OPEN_FAILURE (RFC 4254 §5.1)."""
+
+
 class OpenFailure(IntEnum):
-    """Why a channel was not opened (RFC 4254 §5.1)."""
+    """Why a channel was not opened (RFC 4254 §5.1). Of the codes for private use B tells two to
+    clients of ours, whose version line says so; others get CONNECT_FAILED in their place."""
 
     ADMINISTRATIVELY_PROHIBITED = 1
     CONNECT_FAILED = 2
     RESOURCE_SHORTAGE = 4
+    NOT_PUBLISHED = 0xFE000001
+    """The service may be there a moment later, when its agent is."""
+    STOPPING = 0xFE000002
+    """B is stopping, and may be there again a moment later."""

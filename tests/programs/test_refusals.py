@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import asyncssh
 import pytest
@@ -16,7 +16,7 @@ from asyncssh import OPEN_CONNECT_FAILED as FAILED
 from asyncssh import SSHClientConnection
 from asyncssh.packet import String, UInt32
 
-from relay.wire.numbers import MSG_REQUEST_FAILURE
+from relay.wire.numbers import MSG_REQUEST_FAILURE, RELAY_VERSION, VERSION_START, OpenFailure
 from tests.programs.chain import Server, Site, relay_agent, relay_server, ssh, sshd
 from tests.programs.stock import login, may_publish, refusal, slug
 from tests.programs.traffic import dial, free_port
@@ -108,6 +108,37 @@ def test_what_is_not_published_cannot_be_opened(site: Site, server: Server, targ
     answer = on_a_leg(site, server, "curious", lambda leg: refusal(leg, host, int(port)))
     assert answer == (FAILED, f"{target}: no such service is published")
     server.process.wait_for(rf"{target} refused to .*\(curious\).*: no such service is published")
+
+
+def test_a_client_of_ours_is_told_by_a_code_that_it_may_wait(site: Site, server: Server) -> None:
+    """RFC 4254 §5.1 has one code for this and for a service that refuses."""
+
+    async def run() -> tuple[int, str]:
+        version = RELAY_VERSION.removeprefix(VERSION_START)
+        async with login(site, server, "curious", client_version=version) as leg:
+            return await refusal(leg, "gpu1", 8000)
+
+    code, text = asyncio.run(run())
+    assert code == OpenFailure.NOT_PUBLISHED == 0xFE000001
+    assert text == "gpu1:8000: no such service is published"
+
+
+def test_an_agent_cannot_speak_for_the_relay(site: Site, server: Server) -> None:
+    """Of the codes for private use those that B says are B's alone."""
+
+    def refuses(*_: object) -> NoReturn:
+        raise asyncssh.ChannelOpenError(OpenFailure.NOT_PUBLISHED, "not today")
+
+    async def run() -> tuple[int, str]:
+        version = RELAY_VERSION.removeprefix(VERSION_START)
+        async with (
+            login(site, server, "second") as agent,
+            login(site, server, "curious", client_version=version) as leg,
+        ):
+            await agent.create_server(refuses, "refusing", 1)
+            return await refusal(leg, "refusing", 1)
+
+    assert asyncio.run(run()) == (FAILED, "not today")
 
 
 def test_the_relay_does_not_lead_to_itself(site: Site, server: Server) -> None:
