@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -135,6 +136,20 @@ def _has_ended(sock: socket.socket) -> bool:
         return True
 
 
+_PEERCRED: Final[int | None] = getattr(socket, "SO_PEERCRED", None)
+_CREDENTIALS: Final = struct.Struct("3i")
+
+
+def peer_user(sock: socket.socket) -> int | None:
+    """Who has connected a unix socket, or listens at its other side. None where the system does not
+    say: there only the modes of the file and its folder keep others out."""
+    if _PEERCRED is None:
+        return None
+    size = _CREDENTIALS.size
+    _, user, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, _PEERCRED, size))
+    return int(user)
+
+
 # -- files and users
 
 
@@ -169,6 +184,16 @@ def lock(descriptor: int) -> None:
     at the same moment may each add a line that says the same."""
     if _fcntl is not None:
         _fcntl.flock(descriptor, _fcntl.LOCK_EX)
+
+
+def try_lock(descriptor: int) -> bool:
+    """The same without waiting: is it ours now?"""
+    if _fcntl is not None:
+        try:
+            _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def group_of_one(gid: int) -> bool:

@@ -24,6 +24,7 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.io", "relay.life"},
     {"relay.ssh"},
     {"relay.server", "relay.agent", "relay.connect"},
+    {"relay.control"},
     {"relay.cli"},
     {"relay.demo"},
 ]

@@ -20,17 +20,24 @@ from relay.events import Events
 from relay.events.client import ServiceNotGranted
 from relay.io.engine import Engine
 from relay.life.reconcile import Reconciler
+from relay.life.running import Operate, Running
 from relay.life.supervise import Prompt, Supervisor
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
-from relay.ssh.client import ClientLeg, connect, explain
+from relay.ssh.client import ClientLeg, about, connect, explain
 from relay.wire.messages import agent_started
 from relay.wire.numbers import AGENT_STARTED
 
 
-async def run(config: AgentConfig, log: EventLog, prompt: Prompt | None = None) -> None:
+async def run(
+    config: AgentConfig,
+    log: EventLog,
+    prompt: Prompt | None = None,
+    operate: Operate[Publishable] | None = None,
+) -> None:
     """Publish until cancelled, or until the leg is lost for good; what was refused is asked for at
-    once when the `prompt` says so. Raises `RelayError`."""
+    once when the `prompt` says so, and `operate` may change what is published. Raises
+    `RelayError`."""
     prompt = prompt or Prompt()
     for forward in config.remote_forwards:
         if forward.listen_path:
@@ -48,7 +55,11 @@ async def run(config: AgentConfig, log: EventLog, prompt: Prompt | None = None) 
         supervisor = Supervisor(where, events, once=config.once, keep_trying=True, prompt=prompt)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sink.run)
-            await supervisor.run(Publisher(config, endpoint, events, engine, prompt).attempt)
+            publisher = Publisher(config, endpoint, events, engine, prompt)
+            if operate is not None:
+                running = publisher.running(supervisor, tasks.cancel_scope.cancel)
+                tasks.start_soon(operate, running)
+            await supervisor.run(publisher.attempt)
             tasks.cancel_scope.cancel()
     finally:
         if endpoint is not None:
@@ -81,6 +92,8 @@ class Publisher:
             self.desired.want(forward)
         # The services that have been said to be published.
         self._said: set[str] = set()
+        # The leg of the moment, from its login to its end.
+        self._leg: ClientLeg | None = None
         # By what B tells an older program from a younger one, over all legs.
         self._started = anyio.current_time()
         self._name = os.urandom(16)
@@ -88,7 +101,7 @@ class Publisher:
     async def attempt(self, up: Callable[[], None]) -> None:
         """Publish over a new leg until it is lost. Raises `RelayError`."""
         client = self._config.client
-        leg = await connect(client, self._events, self._engine)
+        leg = self._leg = await connect(client, self._events, self._engine)
         try:
             if leg.to_a_relay:
                 age = round(1000 * (anyio.current_time() - self._started))
@@ -112,7 +125,18 @@ class Publisher:
             raise explain(leg.error or ConnectionError("connection closed"), client)
         finally:
             leg.close()
+            self._leg = None
             self.desired.leg_lost()
+
+    def running(self, supervisor: Supervisor, end: Callable[[], object]) -> Running[Publishable]:
+        """For who wants to look at it, and to change it; `end` ends the program."""
+        return Running(
+            supervisor,
+            self.desired,
+            streams=lambda: len(self._leg.handlers) if self._leg is not None else 0,
+            connection=lambda: about(self._leg),
+            exit=end,
+        )
 
     async def _obey(self) -> None:
         """Ask for what is missing when the prompt says so."""

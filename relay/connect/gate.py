@@ -44,6 +44,11 @@ class Gate(Generic[Way]):
         """The leg, if there is one and it lives."""
         return self._leg if self._leg is not None and self._leg.alive else None
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a leg."""
+        return self._waiting
+
     def open(self, leg: Way) -> None:
         """There is a leg: for those who wait, and for those who come while it lives."""
         self._leg = leg

@@ -6,7 +6,7 @@ The ports are opened once and stay open; the legs come and go under them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from enum import Enum
 from typing import Any
@@ -24,17 +24,23 @@ from relay.events import Events
 from relay.events.client import NotReady
 from relay.io.engine import Engine
 from relay.life.reconcile import Reconciler
+from relay.life.running import Operate, Running
 from relay.life.supervise import Prompt, Supervisor
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
-from relay.ssh.client import ClientLeg, connect, explain
+from relay.ssh.client import ClientLeg, about, connect, explain
 from relay.trust.hostkeys import fingerprint
 from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION
 
 
-async def run(config: ConnectConfig, log: EventLog, prompt: Prompt | None = None) -> None:
+async def run(
+    config: ConnectConfig,
+    log: EventLog,
+    prompt: Prompt | None = None,
+    operate: Operate[Forward] | None = None,
+) -> None:
     """Forward until cancelled, or until the leg is lost for good; a lost one is tried at once when
-    the `prompt` says so. Raises `RelayError`."""
+    the `prompt` says so, and `operate` may change what is forwarded. Raises `RelayError`."""
     prompt = prompt or Prompt()
     events = Events(LogSink(log))
     engine = Engine(
@@ -44,10 +50,16 @@ async def run(config: ConnectConfig, log: EventLog, prompt: Prompt | None = None
         if config.stdio_forward is not None:
             await one_stream(config, *config.stdio_forward, events, engine, prompt)
         else:
-            await forward(config, events, engine, prompt)
+            await forward(config, events, engine, prompt, operate)
 
 
-async def forward(config: ConnectConfig, events: Events, engine: Engine, prompt: Prompt) -> None:
+async def forward(
+    config: ConnectConfig,
+    events: Events,
+    engine: Engine,
+    prompt: Prompt,
+    operate: Operate[Forward] | None,
+) -> None:
     """Everything but `-W`."""
     async with anyio.create_task_group() as tasks:
         gate: Gate[ClientLeg] = Gate(config.wait, tasks)
@@ -66,7 +78,12 @@ async def forward(config: ConnectConfig, events: Events, engine: Engine, prompt:
             tasks.start_soon(desired.run, listeners)
             tasks.start_soon(obey, prompt, desired)
             carried = Carried(config, gate, listeners, events, engine)
-            await supervisor(config, events, prompt, wanted=gate.wanted).run(carried.attempt)
+            supervising = supervisor(config, events, prompt, wanted=gate.wanted)
+            if operate is not None:
+                end = tasks.cancel_scope.cancel
+                running = Running(supervising, desired, carried.streams, carried.about, end)
+                tasks.start_soon(operate, running)
+            await supervising.run(carried.attempt)
 
 
 async def obey(prompt: Prompt, desired: Reconciler[Forward]) -> None:
@@ -124,6 +141,14 @@ class Carried:
         self._listeners = listeners
         self._events = events
         self._was_ready = False
+
+    def streams(self) -> int:
+        """How many are open, or wait."""
+        leg = self._gate.leg
+        return self._gate.waiting + (len(leg.handlers) if leg is not None else 0)
+
+    def about(self) -> Mapping[str, str]:
+        return about(self._gate.leg)
 
     async def attempt(self, up: Callable[[], None]) -> None:
         """Carry streams over a new leg until it is lost. Raises `RelayError`."""

@@ -113,6 +113,17 @@ class Supervisor:
                 self._say(error, delay)
                 await self._pause(delay, hurried=_passing(error))
 
+    @property
+    def where(self) -> str:
+        """What is connected to."""
+        return self._where
+
+    def state(self, now: float) -> tuple[bool, float, str]:
+        """Is there a connection, for how many seconds has that been so, and why is there none?"""
+        if self._up_since is not None:
+            return True, now - self._up_since, ""
+        return False, now - self._away_since, self._reason
+
     async def _pause(self, delay: float, *, hurried: bool) -> None:
         """Wait for so long, or less if the connection is wanted meanwhile, or until the prompt."""
         with anyio.move_on_after(delay) as pause:

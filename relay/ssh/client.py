@@ -373,6 +373,16 @@ def _denied(config: ClientConfig, identities: Identities) -> Refused:
     )
 
 
+def about(leg: ClientLeg | None) -> dict[str, str]:
+    """What a person wants to know of a connection; empty: there is none."""
+    if leg is None or not leg.alive:
+        return {}
+    return {
+        "server": leg.get_extra_info("server_version", ""),
+        "cipher": leg.get_extra_info("send_cipher", ""),
+    }
+
+
 def explain(error: Exception, config: ClientConfig) -> RelayError:
     """What went wrong with B, in words for the user."""
     where = format_address(config.host, config.port)

@@ -1,0 +1,1 @@
+"""Change a running program, and see what it does: HTTP with JSON over a unix socket."""
