@@ -18,16 +18,17 @@ from relay.core.patterns import parse_ip
 from relay.core.services import is_privileged
 from relay.errors import AddressError
 from relay.events import Events
-from relay.events.server import LegDown, LegUp, LoginFailed, SessionStreamClosed, StreamRefused
+from relay.events.server import SessionStreamClosed, StreamRefused
 from relay.io.dial import dial_service
 from relay.life.admission import Admission, Startup
 from relay.ssh.endpoint import Endpoint, tell_end
 from relay.ssh.handler import OpenRefused
 from relay.ssh.judge import Judge
 from relay.ssh.leg import Leg
+from relay.ssh.legs import Legs
 from relay.ssh.listener import Listener
 from relay.ssh.nested import NestedStream
-from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg, server_options
+from relay.ssh.server import ServerLeg, server_options
 from relay.sshconfig.client import DEFAULT_PORT, GatewayPorts
 from relay.trust.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
 from relay.trust.keyfile import KeyFile
@@ -54,11 +55,11 @@ class SessionEndpoint:
         )
         self.key_file.keys()  # Its problems are told now, not at the first session.
         self._options = server_options([self._host_key()], (), version=ENDPOINT_VERSION)
-        self._legs: set[ServerLeg] = set()
-        self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
-        self.judge = Judge(self.key_file, events, self._legs, self._withdraw_forbidden)
         # B's own limits: whoever may open the endpoint's name there is a stranger here.
         self._admission = Admission(events)
+        self._legs = Legs(self._admission, events, inner=True)
+        self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
+        self.judge = Judge(self.key_file, events, self._legs, self._withdraw_forbidden)
 
     def _host_key(self) -> HostKey:
         key, created = load_or_create_host_key(self.config.state_dir / HOST_KEY_NAME)
@@ -100,43 +101,19 @@ class SessionEndpoint:
             return None
         leg = ServerLeg(stream.outer.engine, self._options)
         leg.introduce(self, startup, (THIS_MACHINE, 0), f"{origin} by way of the relay")
-        leg.limit_hit = self._admission.hit
         self._legs.add(leg)
         leg.attach_nested(stream)
         return leg
 
     def leg_up(self, leg: ServerLeg) -> None:
-        self._admission.logged_in(leg.startup)
+        self._legs.leg_up(leg)
         self.judge.leg_up(leg)
-        info = leg.get_extra_info
-        self.events.emit(
-            LegUp(
-                leg.name, leg.startup.source, info("username", ""), info("client_version", ""),
-                info("send_cipher", ""), inner=True,
-            )
-        )  # fmt: skip
-        if len(self._legs_of(leg)) > leg.limits.legs_per_key:
-            self._admission.hit("legs-per-key")
-            leg.dismiss("too many sessions with this key", TOO_MANY_CONNECTIONS)
-
-    def _legs_of(self, leg: ServerLeg) -> set[ServerLeg]:
-        """Those of the key of this one."""
-        return {
-            other for other in self._legs
-            if other.logged_in and other.alive and other.identity == leg.identity
-        }  # fmt: skip
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
-        self._legs.discard(leg)
         self.judge.leg_down(leg)
         for key in [key for key in self._listeners if key[0] is leg]:
             self._listeners.pop(key).close()
-        reason = str(error) if error else ""
-        if leg.logged_in:
-            self.events.emit(LegDown(leg.name, reason, inner=True))
-        else:
-            self._admission.gone(leg.startup, leg.failed_tries)
-            self.events.emit(LoginFailed(leg.name, leg.startup.source, reason, inner=True))
+        self._legs.leg_down(leg, error)
 
     # -- what a session asks for
 
@@ -166,7 +143,7 @@ class SessionEndpoint:
         if not self.config.reverse or not permitted or port > MAX_PORT:
             leg.refused(f"a forward of {format_address(bind, port)}")
             return None
-        legs = self._legs_of(leg)
+        legs = self._legs.of(leg.identity)
         if sum(holder in legs for holder, _, _ in self._listeners) >= leg.limits.services_per_key:
             self._admission.hit("services-per-key")
             return None
@@ -194,7 +171,7 @@ class SessionEndpoint:
     def close(self) -> None:
         """End every session."""
         self._admission.close()
-        for leg in list(self._legs):
+        for leg in self._legs:
             leg.close()
 
 

@@ -1,10 +1,14 @@
-"""A stream's open that waits for its service: neither granted nor refused yet."""
+"""Opens that wait for their service: neither granted nor refused yet."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
+from relay.core.hold import Hold
+from relay.core.services import Service, service_key, wanted_key
 from relay.errors import ProtocolViolation
 from relay.ssh.handler import ChannelHandler, OpenRefused
 from relay.ssh.server import ServerLeg
@@ -80,3 +84,75 @@ class HeldOpen(ChannelHandler):
 
     def failed(self, code: int, reason: str) -> None:
         self._forbidden()
+
+
+class HeldOpens:
+    """All that wait, and the clock that `Hold` goes by."""
+
+    def __init__(self, seconds: float) -> None:
+        self._hold: Hold[ServerLeg, HeldOpen] = Hold(seconds)
+        # When the next of them have waited in vain.
+        self._ends: asyncio.TimerHandle | None = None
+
+    def configure(self, seconds: float) -> None:
+        """A lost service is missed for so long from now on."""
+        self._hold.seconds = seconds
+        self._expire()
+
+    def lost(self, service: Service[ServerLeg]) -> None:
+        """The leg of its only agent is gone: who opens it now waits until it is back."""
+        now, holder = asyncio.get_running_loop().time(), service.holder
+        key = service_key(service.bind, service.port)
+        self._hold.lost(key, holder, now, holder.identity)
+        self._await_end()
+
+    def published(self, service: Service[ServerLeg]) -> None:
+        """It is there again."""
+        held = self._hold.end(service_key(service.bind, service.port))
+        # Later: the agent hears first that it is published.
+        asyncio.get_running_loop().call_soon(_try_again, held)
+
+    def forget(self, may_return: Callable[[ServerLeg], bool]) -> None:
+        """Keys have changed: what some had published will not come back."""
+        _try_again(self._hold.forget(may_return))
+
+    def takes(self, leg: ServerLeg, host: str, port: int) -> bool:
+        """May an open of this leg wait for what it wants?"""
+        key = wanted_key(host, port)
+        now = asyncio.get_running_loop().time()
+        return key is not None and self._hold.takes(key, now, leg.identity)
+
+    def hold(
+        self, leg: ServerLeg, host: str, port: int, again: Callable[[], ChannelHandler]
+    ) -> HeldOpen:
+        """It does; `takes` was asked before."""
+        key = wanted_key(host, port)
+        assert key is not None
+        waits = partial(self._hold.wait, key, whose=leg.identity)
+        return HeldOpen(leg, again, waits, self._hold.leave)
+
+    def stop(self) -> None:
+        """Nobody waits any longer."""
+        _try_again(self._hold.stop())
+        if self._ends is not None:
+            self._ends.cancel()
+            self._ends = None
+
+    def _expire(self) -> None:
+        """Whose time is over?"""
+        if self._ends is not None:
+            self._ends.cancel()
+            self._ends = None
+        _try_again(self._hold.expire(asyncio.get_running_loop().time()))
+        self._await_end()
+
+    def _await_end(self) -> None:
+        due = self._hold.due()
+        if self._ends is None and due is not None:
+            self._ends = asyncio.get_running_loop().call_at(due, self._expire)
+
+
+def _try_again(held: list[HeldOpen]) -> None:
+    """Pass them on to the service, or refuse them if it is not there."""
+    for one in held:
+        one.try_again()

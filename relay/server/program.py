@@ -61,7 +61,7 @@ async def run(
         supervisor.stopping()
         for acceptor in acceptors:
             acceptor.close()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(relay.config.drain):
+        with anyio.CancelScope(shield=True):
             await relay.drain()
         relay.close()
         with anyio.CancelScope(shield=True):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from dataclasses import replace
 
-import anyio
-
 from relay.core.services import GOODBYE
 from relay.events import Events
-from relay.events.server import Draining, SettingChanged
+from relay.events.server import SettingChanged
 from relay.io.descriptors import scarce
 from relay.io.engine import Engine
 from relay.life.admission import Admission, Startup, turn_away
 from relay.observe.faults import whatever_fails
 from relay.server.config import FIXED, ServerConfig, changes
-from relay.server.legs import Legs
+from relay.server.drain import Drain
+from relay.server.held import HeldOpens
+from relay.server.routing import Router
 from relay.server.services import Services
 from relay.ssh.judge import Judge
+from relay.ssh.legs import Legs
 from relay.ssh.server import ServerLeg, server_options
 from relay.trust.hostkeys import HostIdentity
 from relay.trust.keyfile import KeyFile
@@ -36,8 +36,11 @@ class Relay:
         self.key_file = KeyFile(path, events, strict=config.strict_modes == "yes")
         self.key_file.keys()  # Its problems are told now, not at the first login.
         self._admission = Admission(events)
-        self.services = Services(config, events, self._admission.hit)
         self.legs = Legs(self._admission, events)
+        self._drain = Drain(self.legs, events)
+        self._held = HeldOpens(config.hold)
+        self.services = Services(config, events, self._held, self._drain, self._admission.hit)
+        self._router = Router(self.services, self._held, self._drain, events)
         self.judge = Judge(
             self.key_file,
             events,
@@ -45,8 +48,6 @@ class Relay:
             self.services.withdraw_forbidden,
             self.services.keys_changed,
         )  # fmt: skip
-        # Set when no leg is left; None: we do not stop yet.
-        self._drained: anyio.Event | None = None
         self._host_keys = host_keys
         self._apply(config)
 
@@ -70,19 +71,20 @@ class Relay:
         limits = config.limits
         self._admission.limits = limits
         self.services.configure(config)
+        self._held.configure(config.hold)
         self._options = server_options(
             self._host_keys, config.ciphers, limits.login_grace_time,
             config.client_alive_interval, config.client_alive_count_max,
         )  # fmt: skip
         self._engine.waiting_limit = limits.waiting_per_process
         self._engine.poll.limit(config.busy_poll)
-        self.legs.configure(config)
+        self.legs.configure(limits, config.rekey_limit)
 
     def status(self) -> str:
         """For the supervisor."""
         legs = self.legs.logged_in
         services = self.services
-        return f"{legs} legs, {services.published} services, {services.streams} streams"
+        return f"{legs} legs, {len(services)} services, {services.traffic.open} streams"
 
     # -- legs
 
@@ -117,7 +119,7 @@ class Relay:
 
     def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
-        self.legs.up(leg)
+        self.legs.leg_up(leg)
         self.judge.leg_up(leg)
 
     def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
@@ -126,9 +128,8 @@ class Relay:
             self.services.leg_down(leg)
         with whatever_fails("forgetting a leg"):
             self.judge.leg_down(leg)
-            self.legs.down(leg, error)
-        if self._drained is not None and not self.legs:
-            self._drained.set()
+            self.legs.leg_down(leg, error)
+        self._drain.leg_down()
 
     # -- what a client asks for
 
@@ -144,31 +145,21 @@ class Relay:
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
     ) -> object:
         """A's `direct-tcpip`."""
-        return self.services.open_stream(leg, host, port, origin_host, origin_port)
+        return self._router.open_stream(leg, host, port)
 
     # -- its end
 
     async def drain(self) -> None:
-        """Take nothing new, and wait until every stream is over. A leg is told to go as soon as
-        it has none: its client can look for another relay."""
-        self._drained = anyio.Event()
+        """Take nothing new, and wait until every stream is over, or it has been long enough."""
+        self._drain.begin()
         self._admission.close()
-        self.services.drain()
-        loop = asyncio.get_running_loop()
-        busy = [leg for leg in self.legs if leg.handlers]
-        if busy:
-            self.events.emit(Draining(len(busy), self.config.drain))
-        for leg in self.legs:
-            if leg.handlers:
-                # Later: the leg is in the middle of the packet that made it idle.
-                leg.when_idle = lambda idle: loop.call_soon(idle.dismiss, GOODBYE)
-            else:
-                leg.dismiss(GOODBYE)
-        if self.legs:
-            await self._drained.wait()
+        self._held.stop()
+        self.services.close()
+        await self._drain.wait(self.config.drain)
 
     def close(self) -> None:
         """Close every leg and every open port."""
         for leg in self.legs:
             leg.dismiss(GOODBYE)
+        self._held.stop()
         self.services.close()

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
 
 from relay.core.forward import MAX_PORT, format_address
-from relay.core.hold import Hold
 from relay.core.patterns import match_pattern
 from relay.core.services import (
     GOODBYE,
-    NOT_PUBLISHED,
     Registry,
     Service,
     ServiceError,
     ServiceHeld,
     is_address,
     is_privileged,
-    service_key,
     unmarked,
-    wanted_key,
 )
 from relay.core.takeover import ANSWER_WITHIN, Verdict, judge
+from relay.core.traffic import Traffic
 from relay.core.waiting import WaitingList
 from relay.errors import AddressError, Replaced
 from relay.events import Events
@@ -33,71 +29,61 @@ from relay.events.server import (
     ServiceRefused,
     ServiceTaken,
     ServiceWithdrawn,
-    StreamHeld,
-    StreamRefused,
 )
 from relay.server.config import ServerConfig
-from relay.server.held import HeldOpen
-from relay.server.splices import SplicedStream
-from relay.ssh.handler import ChannelHandler, OpenRefused
+from relay.server.drain import Drain
+from relay.server.held import HeldOpens
+from relay.server.routes import AgentRoute
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
-from relay.wire.messages import forward_fields, tcpip_fields
-from relay.wire.numbers import ASK_AGAIN, PRIVATE_FAILURES, SERVICE_TAKEN, OpenFailure
+from relay.wire.messages import forward_fields
+from relay.wire.numbers import ASK_AGAIN, SERVICE_TAKEN
 
 
 class Services:
     """Publishes, withdraws, and finds the agent for a stream."""
 
     def __init__(
-        self, config: ServerConfig, events: Events, limit_hit: Callable[[str], object]
+        self,
+        config: ServerConfig,
+        events: Events,
+        held: HeldOpens,
+        drain: Drain,
+        limit_hit: Callable[[str], object],
     ) -> None:
         self.config = config
         self._events = events
+        self._held = held
+        self._drain = drain
         self._hit = limit_hit
-        # Set by `drain`: nothing new is published or opened.
-        self.draining = False
         self._registry: Registry[ServerLeg] = Registry()
+        # In step with the registry; the listeners of those with a port.
+        self._routes: dict[Service[ServerLeg], AgentRoute] = {}
         self._listeners: dict[Service[ServerLeg], Listener] = {}
-        self._open_streams: Counter[Service[ServerLeg]] = Counter()
+        # Of all streams that there were.
+        self.traffic = Traffic()
         # Agents of ours that were refused something; and who is being asked whether it is there.
         self._waiting: WaitingList[ServerLeg] = WaitingList()
         self._asked: set[ServerLeg] = set()
-        # Opens that wait for a service whose agent is away, and when the next of them end.
-        self._hold: Hold[ServerLeg, HeldOpen] = Hold(config.hold)
-        self._hold_ends: asyncio.TimerHandle | None = None
         # How many services each key has published; never 0.
         self._count_of: Counter[bytes] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def __iter__(self) -> Iterator[AgentRoute]:
+        """The ways to all of them, as they are now."""
+        return iter(tuple(self._routes.values()))
 
     def configure(self, config: ServerConfig) -> None:
         """Go on with this configuration."""
         self.config = config
-        self._hold.seconds = config.hold
-        self._end_hold()
-
-    @property
-    def published(self) -> int:
-        """How many services there are."""
-        return len(self._registry)
-
-    @property
-    def streams(self) -> int:
-        """How many streams to them are open."""
-        return self._open_streams.total()
-
-    def drain(self) -> None:
-        """Take nothing new."""
-        self.draining = True
-        self._try_again(self._hold.stop())
-        self.close()
 
     def close(self) -> None:
         """Close every open port."""
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
-        if self._hold_ends is not None:
-            self._hold_ends.cancel()
 
     # -- publishing
 
@@ -129,9 +115,7 @@ class Services:
             self._refuse_service(leg, bind, port, str(error))
             return None
         self._waiting.remove(leg, bind, port)
-        # Later: the agent hears first that it is published.
-        held = self._hold.end(service_key(bind, service.port))
-        asyncio.get_running_loop().call_soon(self._try_again, held)
+        self._held.published(service)
         self._events.emit(ServicePublished(str(service), leg.name))
         return service.port
 
@@ -154,7 +138,7 @@ class Services:
             return "services of this name are not shared here (--share-services)"
         if name != bind and not leg.entry.grant.may_share(name, port):
             return "no permitlisten of its key names it, which sharing needs"
-        if self.draining:
+        if self._drain.begun:
             return GOODBYE
         return ""
 
@@ -176,6 +160,7 @@ class Services:
             raise
         if listener is not None:
             self._listeners[service] = listener
+        self._routes[service] = AgentRoute(service, self.traffic)
         self._count_of[leg.identity] += 1
         return service
 
@@ -222,7 +207,7 @@ class Services:
 
     def keys_changed(self) -> None:
         """Everybody who is here has been judged by authorized_keys as it is now."""
-        self._try_again(self._hold.forget(_authorized))
+        self._held.forget(_authorized)
         self.ask_again()
 
     def ask_again(self) -> None:
@@ -274,6 +259,7 @@ class Services:
 
     def _close(self, service: Service[ServerLeg], reason: str) -> None:
         """It is withdrawn from the registry."""
+        del self._routes[service]
         identity = service.holder.identity
         self._count_of[identity] -= 1
         if not self._count_of[identity]:
@@ -282,98 +268,24 @@ class Services:
         if listener is not None:
             listener.close()
         bind, port = service.bind, service.port
-        if self._waiting.waiting_for(bind, port) and not self.draining:
+        if self._waiting.waiting_for(bind, port) and not self._drain.begun:
             asyncio.get_running_loop().call_soon(self._tell_waiting, bind, port)
         self._events.emit(ServiceWithdrawn(str(service), service.holder.name, reason))
 
-    # -- streams
+    # -- finding, as a `Directory`
 
-    def open_stream(
-        self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
-    ) -> ChannelHandler:
-        """A's `direct-tcpip` (RFC 4254 §7.2): a splice to the agent that holds the service.
+    def routes(self, host: str, port: int) -> list[AgentRoute]:
+        return [self._routes[service] for service in self._registry.find_all(host, port)]
 
-        B never dials anything itself: a relay is no open proxy.
-        """
-        wanted = format_address(host, port)
-        entry = leg.entry
-        if entry is None or not entry.grant.may_open(host, port):
-            raise self._refuse_stream(
-                leg, wanted, OpenFailure.ADMINISTRATIVELY_PROHIBITED, "this key may not open it"
-            )
-        if self.draining:
-            raise self._refuse_stream(leg, wanted, OpenFailure.STOPPING, GOODBYE)
-        found = self._registry.find_all(host, port)
-        services = [one for one in found if one.holder.alive]
-        if not services:
-            if found:
-                self._miss(found[0])  # Its leg is about to be gone.
-            again = partial(self.open_stream, leg, host, port, origin_host, origin_port)
-            return self._hold_open(leg, host, port, again)
-        # Of several that share it, who has the fewest open streams; of these, the longest there.
-        service = min(services, key=self._open_streams.__getitem__)
-        holder = service.holder
-        if leg.full() or holder.full(serving=True) or holder.full_for(leg.identity):
-            text = f"{wanted}: there are too many streams already"
-            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
-        # Where it comes from, as B has seen it: A may say what it likes, and an agent's endpoint
-        # counts strangers by it.
-        fields = tcpip_fields(service.bind, service.port, *leg.origin)
-        return SplicedStream(leg, service, fields, self._events, self._open_streams).ends[0]
-
-    # -- opens that wait
+    def missed(self, host: str, port: int) -> None:
+        for service in self._registry.find_all(host, port)[:1]:
+            self._miss(service)
 
     def _miss(self, service: Service[ServerLeg]) -> None:
         """The leg of its agent is gone: who opens it now waits until it is back."""
-        if any(other.holder.alive for other in self._registry.all_at(service.bind, service.port)):
-            return
-        now, holder = asyncio.get_running_loop().time(), service.holder
-        key = service_key(service.bind, service.port)
-        self._hold.lost(key, holder, now, holder.identity)
-        self._await_end()
-
-    def _hold_open(
-        self, leg: ServerLeg, host: str, port: int, again: Callable[[], ChannelHandler]
-    ) -> HeldOpen:
-        """For a service that is not published: wait for it, if it was a moment ago. Raises
-        `OpenRefused`."""
-        key = wanted_key(host, port)
-        wanted = format_address(host, port)
-        now, whose = asyncio.get_running_loop().time(), leg.identity
-        if key is None or not self._hold.takes(key, now, whose):
-            raise self._refuse_stream(leg, wanted, OpenFailure.NOT_PUBLISHED, NOT_PUBLISHED)
-        if leg.full():
-            text = f"{wanted}: there are too many streams already"
-            raise OpenRefused(OpenFailure.RESOURCE_SHORTAGE, text)
-        self._events.emit(StreamHeld(wanted, leg.name))
-        waits = partial(self._hold.wait, key, whose=whose)
-        return HeldOpen(leg, again, waits, self._hold.leave)
-
-    def _try_again(self, held: list[HeldOpen]) -> None:
-        """Pass them on to the service, or refuse them if it is not there."""
-        for one in held:
-            one.try_again()
-
-    def _end_hold(self) -> None:
-        """Whose time is over?"""
-        if self._hold_ends is not None:
-            self._hold_ends.cancel()
-            self._hold_ends = None
-        self._try_again(self._hold.expire(asyncio.get_running_loop().time()))
-        self._await_end()
-
-    def _await_end(self) -> None:
-        due = self._hold.due()
-        if self._hold_ends is None and due is not None:
-            self._hold_ends = asyncio.get_running_loop().call_at(due, self._end_hold)
-
-    def _refuse_stream(
-        self, leg: ServerLeg, wanted: str, code: OpenFailure, reason: str
-    ) -> OpenRefused:
-        self._events.emit(StreamRefused(wanted, leg.name, code, reason, inner=False))
-        if code >= PRIVATE_FAILURES and not leg.is_ours:
-            code = OpenFailure.CONNECT_FAILED
-        return OpenRefused(code, f"{wanted}: {reason}")
+        others = self._registry.all_at(service.bind, service.port)
+        if not any(other.holder.alive for other in others):
+            self._held.lost(service)
 
 
 def _authorized(leg: ServerLeg) -> bool:

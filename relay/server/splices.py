@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from typing import TypeVar
 
 from relay.core.channel import MIN_PACKET
 from relay.core.limits import RELEASE_BELOW
-from relay.core.services import Service
 from relay.core.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
 from relay.events import Events
 from relay.events.server import SpliceClosed, SpliceOpened
+from relay.server.routes import Route
 from relay.ssh.handler import ChannelHandler
 from relay.ssh.leg import Leg
 from relay.ssh.server import Patience, ServerLeg
 from relay.wire.numbers import PRIVATE_FAILURES, OpenFailure
-
-Key = TypeVar("Key")
 
 
 class SpliceEnd(ChannelHandler):
@@ -26,10 +22,10 @@ class SpliceEnd(ChannelHandler):
     def __init__(self, leg: ServerLeg, side: Side, stream: SplicedStream) -> None:
         self.leg = leg
         self.side = side
-        self._stream = stream
+        self.stream = stream
 
     def data(self, view: memoryview, start: int, length: int, size: int) -> None:
-        stream = self._stream
+        stream = self.stream
         splice = stream.splice
         channel = splice.data(self.side, size)
         if channel is None:
@@ -40,12 +36,12 @@ class SpliceEnd(ChannelHandler):
             there.release()
 
     def window_adjust(self, size: int) -> None:
-        self._stream.splice.window_adjust(self.side, size)
+        self.stream.splice.window_adjust(self.side, size)
         self.release()
 
     def release(self) -> None:
         """Let the other side send more of what this one takes, if this leg can carry it off."""
-        stream, leg = self._stream, self.leg
+        stream, leg = self.stream, self.leg
         size = stream.splice.releasable(self.side)
         if size == 0:
             return
@@ -58,60 +54,50 @@ class SpliceEnd(ChannelHandler):
         self.release()
 
     def eof(self) -> None:
-        self._stream.run(self._stream.splice.eof(self.side))
+        self.stream.run(self.stream.splice.eof(self.side))
 
     def peer_closed(self) -> None:
-        self._stream.run(self._stream.splice.close(self.side))
+        self.stream.run(self.stream.splice.close(self.side))
 
     def request(self, want_reply: bool) -> None:
         # The answer goes back: the other side has not caused it, and is not to wait for it.
-        self._stream.run(self._stream.splice.request(self.side, want_reply), answers=True)
+        self.stream.run(self.stream.splice.request(self.side, want_reply), answers=True)
 
     def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
-        self._stream.open(sender, window, packet)
+        self.stream.open(sender, window, packet)
 
     def confirmed(self, sender: int, window: int, packet: int) -> None:
-        self._stream.confirmed(self.side, sender, window, packet)
+        self.stream.confirmed(self.side, sender, window, packet)
 
     def failed(self, code: int, reason: str) -> None:
-        if code >= PRIVATE_FAILURES:
-            code = (
-                OpenFailure.CONNECT_FAILED
-            )  # What such a code means, B alone says to its clients.
-        commands = self._stream.splice.failed(self.side, code, reason)
-        self._stream.patience.answered()
-        self._stream.failure = reason
-        self._stream.run(commands)
+        if code >= PRIVATE_FAILURES:  # What such a code means, B alone says to its clients.
+            code = OpenFailure.CONNECT_FAILED
+        commands = self.stream.splice.failed(self.side, code, reason)
+        self.stream.patience.answered()
+        self.stream.failure = reason
+        self.stream.run(commands)
 
     def overflow(self) -> None:
-        self._stream.overflow(self.side)
+        self.stream.overflow(self.side)
 
     def leg_lost(self) -> None:
-        self._stream.lost(self.side)
+        self.stream.lost(self.side)
 
 
 class SplicedStream:
     """A splice and its two ends, from A's CHANNEL_OPEN until both numbers are free again."""
 
-    def __init__(
-        self,
-        opener: ServerLeg,
-        service: Service[ServerLeg],
-        fields: bytes,
-        events: Events,
-        open_streams: Counter[Service[ServerLeg]],
-    ) -> None:
+    def __init__(self, opener: ServerLeg, route: Route, events: Events) -> None:
         self.began = time.monotonic()
         # Why it broke or never came to be; empty when it ended by itself.
         self.failure = ""
         self.ends = (
             SpliceEnd(opener, Side.OPENER, self),
-            SpliceEnd(service.holder, Side.ACCEPTOR, self),
+            SpliceEnd(route.leg, Side.ACCEPTOR, self),
         )
-        self._service = service
-        self._open_streams = open_streams
-        self._opener, self._identity = opener.name, opener.identity
-        self._fields = fields
+        self.route = route
+        # As it is now: its leg may be gone before the stream is over.
+        self.opener, self._identity = opener.name, opener.identity
         self._events = events
         self._told_end = False
 
@@ -120,11 +106,12 @@ class SplicedStream:
         opener, acceptor = (first_credit(len(end.leg.handlers)) for end in self.ends)
         credit = self.ends[0].leg.engine.credit
         self.splice = Splice(sender, window, packet, credit, (opener, acceptor))
-        self._open_streams[self._service] += 1
-        self._service.holder.streams_of[self._identity] += 1
+        leg = self.ends[Side.OPENER].leg
+        leg.traffic.begun()
+        self.route.begun(self._identity)
         for end, channel in zip(self.ends, self.splice.channels, strict=True):
             channel.local_id = end.leg.add_handler(end)
-        self.run(self.splice.open(b"forwarded-tcpip", self._fields))
+        self.run(self.splice.open(self.route.kind, self.route.fields(leg)))
         self.patience = Patience(self.ends[Side.ACCEPTOR].leg, self._give_up)
 
     def confirmed(self, side: Side, sender: int, window: int, packet: int) -> None:
@@ -135,7 +122,7 @@ class SplicedStream:
             self.failure = TOO_SMALL
         self.run(commands)
         if not self.failure:
-            self._events.emit(SpliceOpened(str(self._service), self._opener))
+            self._events.emit(SpliceOpened(self.route.name, self.opener))
 
     def _give_up(self) -> None:
         """The acceptor has not answered in time."""
@@ -173,20 +160,13 @@ class SplicedStream:
                 leg.remove_channel(channel.local_id)
         if self.splice.over and not self._told_end:
             self._told_end = True
-            _one_less(self._open_streams, self._service)
-            _one_less(self._service.holder.streams_of, self._identity)
-            self._tell_end()
+            self._over()
 
-    def _tell_end(self) -> None:
+    def _over(self) -> None:
         there, back = self.splice.bytes_from
+        self.ends[Side.OPENER].leg.traffic.ended(there, back)
+        self.route.ended(self._identity, there, back)
         seconds = time.monotonic() - self.began
         self._events.emit(
-            SpliceClosed(str(self._service), self._opener, there, back, seconds, self.failure)
+            SpliceClosed(self.route.name, self.opener, there, back, seconds, self.failure)
         )
-
-
-def _one_less(counter: Counter[Key], key: Key) -> None:
-    """A counter never has a 0."""
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]

@@ -29,6 +29,7 @@ from relay.core.limits import (
     Limits,
 )
 from relay.core.takeover import MAX_NAME_BYTES, Program
+from relay.core.traffic import Traffic
 from relay.errors import ProtocolViolation
 from relay.events import Events, LegName
 from relay.events.server import KeyRefused, RequestRefused, SignatureRefused
@@ -102,6 +103,8 @@ class ServerLeg(Leg, FastServerConnection):
         self.failed_tries = 0
         # Streams that were opened to what it publishes, by the key of their opener; never 0.
         self.streams_of: Counter[bytes] = Counter()
+        # The streams on it.
+        self.traffic = Traffic()
         # Opens of ours that it has not answered in time, nor since.
         self.unanswered = 0
         # Set by a host that has limits of its own.

@@ -14,7 +14,6 @@ from relay.core.limits import (
     UNANSWERED_PER_LEG,
     Limits,
 )
-from relay.core.services import Service
 from relay.core.splice import NO_ANSWER
 from relay.events import Events
 from relay.server.splices import SplicedStream
@@ -41,9 +40,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(bench: Bench) -> SplicedStream:
-    stream = SplicedStream(
-        bench.a, Service("gpu1", 8000, bench.c, True), b"", Events(), bench.open_streams
-    )
+    stream = SplicedStream(bench.a, bench.route(), Events())
     stream.open(NUMBER, 2**20, 2**15)
     return stream
 
@@ -71,7 +68,7 @@ async def test_the_opener_is_told_and_the_number_stays_with_the_agent() -> None:
     assert bench.c.unanswered == 0
     stream.ends[1].peer_closed()
     assert number not in bench.c.handlers
-    assert bench.open_streams.total() == 1  # That which the bench begins with.
+    assert bench.traffic.open == 1  # That which the bench begins with.
 
 
 @pytest.mark.anyio

@@ -7,7 +7,6 @@ peers' ends of the ciphers are here, so every packet can be read.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,10 +17,12 @@ from hypothesis import strategies as st
 
 from relay.core.limits import FED_PACKET, FLUSH_PACKETS, PACKETS_PER_TURN
 from relay.core.services import Service
+from relay.core.traffic import Traffic
 from relay.events import Events
 from relay.io import engine as engine_module
 from relay.io.engine import Engine
 from relay.io.stream import Buffer
+from relay.server.routes import AgentRoute
 from relay.server.splices import SplicedStream
 from relay.ssh.internals import GcmEncryption
 from relay.ssh.leg import Leg
@@ -98,21 +99,23 @@ class Bench:
         options = server_options([HOST_KEY], ())
         self.engine = Engine(asyncio.get_running_loop())
         self.a, self.c = (ready(ServerLeg(self.engine, options)) for _ in range(2))
-        self.open_streams: Counter[Service[ServerLeg]] = Counter()
-        self.splice = SplicedStream(
-            self.a, Service("gpu1", 8000, self.c, True), b"", Events(), self.open_streams
-        )
+        self.traffic = Traffic()
+        self.splice = SplicedStream(self.a, self.route(), Events())
         self.splice.open(A_NUMBER, 2**20, 2**17)
         self.splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
         self.a.engine.flush()
         self.from_a, self.to_c = GcmCipher(KEY, IV), GcmCipher(KEY, IV)
         self.read_by_c(self.c)
 
+    def route(self) -> AgentRoute:
+        """Another way to C's service."""
+        return AgentRoute(Service("gpu1", 8000, self.c, True), self.traffic)
+
     def another_splice(self) -> tuple[SplicedStream, ServerLeg]:
         """A stream of A's to another agent."""
         other = ready(ServerLeg(self.engine, server_options([HOST_KEY], ())))
-        service = Service("gpu2", 8000, other, True)
-        splice = SplicedStream(self.a, service, b"", Events(), self.open_streams)
+        route = AgentRoute(Service("gpu2", 8000, other, True), self.traffic)
+        splice = SplicedStream(self.a, route, Events())
         splice.open(A_NUMBER + 1, 2**20, 2**17)
         splice.ends[1].confirmed(C_NUMBER, 2**20, 2**17)
         self.a.engine.flush()

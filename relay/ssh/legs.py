@@ -1,26 +1,33 @@
-"""The legs of B: who is connected, who has logged in, and with which key."""
+"""The legs of one host: who is connected, who has logged in, and with which key.
+
+B has one such table, and so has an agent that is an endpoint of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
+from relay.core.limits import Limits
 from relay.events import Events
 from relay.events.server import LegDown, LegUp, LoginFailed
 from relay.life.admission import Admission
-from relay.server.config import ServerConfig
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg
 
 
 class Legs:
-    """Every leg whose socket is open, from its accept until `down`.
+    """Every leg whose socket is open, from its accept until `leg_down`.
 
     One that has logged in is among those of its key. No question here goes through all legs: ten
     thousand may come back at once.
     """
 
-    def __init__(self, admission: Admission, events: Events) -> None:
+    def __init__(self, admission: Admission, events: Events, *, inner: bool = False) -> None:
+        """`inner`: they are sessions end to end, within streams."""
         self._admission = admission
         self._events = events
+        self._inner = inner
+        self._limits = Limits()
+        self._rekey_limit = 0
         self._all: set[ServerLeg] = set()
         # By the key that they logged in with; never an empty set.
         self._by_identity: dict[bytes, set[ServerLeg]] = {}
@@ -37,29 +44,27 @@ class Legs:
         """How many have logged in."""
         return sum(map(len, self._by_identity.values()))
 
-    def _too_many(self, identity: bytes) -> bool:
-        """Has this key more legs than it may? One that is about to go does not count, which is only
-        looked at when it matters: a fleet may share a key."""
-        most = self._config.limits.legs_per_key
-        same = self._by_identity[identity]
-        return len(same) > most and sum(leg.alive for leg in same) > most
+    def of(self, identity: bytes) -> Set[ServerLeg]:
+        """Those that have logged in with this key."""
+        return self._by_identity.get(identity, frozenset())
 
-    def configure(self, config: ServerConfig) -> None:
-        """Legs are limited so from now on, those that are up as well."""
-        self._config = config
+    def configure(self, limits: Limits, rekey_limit: int) -> None:
+        """Legs are limited so from now on, those that are up as well; `rekey_limit` is for those
+        that come."""
+        self._limits, self._rekey_limit = limits, rekey_limit
         for leg in self._all:
             self._limit(leg)
 
     def _limit(self, leg: ServerLeg) -> None:
-        leg.limits = self._config.limits
-        leg.waiting_limit = leg.limits.waiting_per_leg
-        leg.limit_hit = self._admission.hit
+        leg.limits = self._limits
+        leg.waiting_limit = self._limits.waiting_per_leg
 
     # -- the life of one
 
     def add(self, leg: ServerLeg) -> None:
         """A connection came."""
-        leg.rekey_limit = self._config.rekey_limit
+        leg.rekey_limit = self._rekey_limit
+        leg.limit_hit = self._admission.hit
         self._limit(leg)
         self._all.add(leg)
 
@@ -72,7 +77,7 @@ class Legs:
             if not same:
                 del self._by_identity[leg.identity]
 
-    def up(self, leg: ServerLeg) -> None:
+    def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
         self._by_identity.setdefault(leg.identity, set()).add(leg)
         self._admission.logged_in(leg.startup)
@@ -80,19 +85,27 @@ class Legs:
         self._events.emit(
             LegUp(
                 leg.name, leg.startup.source, info("username", ""), info("client_version", ""),
-                info("send_cipher", ""), inner=False,
+                info("send_cipher", ""), self._inner,
             )
         )  # fmt: skip
         if self._too_many(leg.identity):
             self._admission.hit("legs-per-key")
-            leg.dismiss("too many connections with this key", TOO_MANY_CONNECTIONS)
+            what = "sessions" if self._inner else "connections"
+            leg.dismiss(f"too many {what} with this key", TOO_MANY_CONNECTIONS)
 
-    def down(self, leg: ServerLeg, error: Exception | None) -> None:
+    def _too_many(self, identity: bytes) -> bool:
+        """Has this key more legs than it may? One that is about to go does not count, which is only
+        looked at when it matters: a fleet may share a key."""
+        most = self._limits.legs_per_key
+        same = self._by_identity[identity]
+        return len(same) > most and sum(leg.alive for leg in same) > most
+
+    def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
         """A connection is gone, whether its client had logged in or not."""
         self.discard(leg)
         reason = str(error) if error else ""
         if leg.logged_in:
-            self._events.emit(LegDown(leg.name, reason, inner=False))
+            self._events.emit(LegDown(leg.name, reason, self._inner))
         else:
             self._admission.gone(leg.startup, leg.failed_tries)
-            self._events.emit(LoginFailed(leg.name, leg.startup.source, reason, inner=False))
+            self._events.emit(LoginFailed(leg.name, leg.startup.source, reason, self._inner))

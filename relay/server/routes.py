@@ -1,0 +1,72 @@
+"""The ways to services: what a stream is spliced to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from relay.core.services import Service
+from relay.core.traffic import Traffic
+from relay.ssh.server import ServerLeg
+from relay.wire.messages import tcpip_fields
+
+
+class Route(Protocol):
+    """One way to one service: over the leg of an agent, or one day over that of another relay."""
+
+    name: str
+    """The service's, for people."""
+    leg: ServerLeg
+    kind: bytes
+    """The type of channel that is opened on it."""
+    traffic: Traffic
+    """Of the streams that went this way."""
+
+    def fields(self, opener: ServerLeg) -> bytes:
+        """What the open says of the service and of where the stream comes from."""
+
+    def full(self, identity: bytes) -> bool:
+        """Does it take no more streams, or none of this key? If so, that is a limit hit."""
+
+    def begun(self, identity: bytes) -> None:
+        """A stream of this key goes this way."""
+
+    def ended(self, identity: bytes, there: int, back: int) -> None:
+        """It is over, and carried so many bytes to the service and back."""
+
+
+class AgentRoute:
+    """Over the leg of the agent that has published the service. Outlives the service for as long
+    as streams are open that went this way."""
+
+    __slots__ = ("_all", "leg", "name", "service", "traffic")
+
+    kind = b"forwarded-tcpip"
+
+    def __init__(self, service: Service[ServerLeg], all_traffic: Traffic) -> None:
+        """`all_traffic` counts the streams of all routes."""
+        self.service = service
+        self.leg = service.holder
+        self.name = str(service)
+        self.traffic = Traffic()
+        self._all = all_traffic
+
+    def fields(self, opener: ServerLeg) -> bytes:
+        """RFC 4254 §7.2. Where it comes from, as B has seen it: A may say what it likes, and an
+        agent's endpoint counts strangers by it."""
+        return tcpip_fields(self.service.bind, self.service.port, *opener.origin)
+
+    def full(self, identity: bytes) -> bool:
+        return self.leg.full(serving=True) or self.leg.full_for(identity)
+
+    def begun(self, identity: bytes) -> None:
+        self.leg.streams_of[identity] += 1
+        for traffic in (self.traffic, self.leg.traffic, self._all):
+            traffic.begun()
+
+    def ended(self, identity: bytes, there: int, back: int) -> None:
+        streams_of = self.leg.streams_of
+        streams_of[identity] -= 1
+        if not streams_of[identity]:
+            del streams_of[identity]
+        for traffic in (self.traffic, self.leg.traffic, self._all):
+            traffic.ended(received=back, sent=there)
