@@ -24,8 +24,8 @@ from relay.io.engine import Engine
 from relay.life.admission import Startup
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
-from relay.server.config import ServerConfig
 from relay.server.relay import Relay
+from relay.settings.server import ServerSettings
 from relay.ssh.server import ServerLeg, server_options
 from relay.trust.authorized_keys import Entry
 
@@ -47,7 +47,7 @@ def measure(crowd: int) -> float:
 
 
 async def _measure(folder: Path, crowd: int) -> float:
-    config = ServerConfig(state_dir=folder)
+    config = ServerSettings(state_dir=folder)
     most = 10 * max(CROWDS)
     config = replace(
         config, limits=replace(config.limits, legs_per_key=most, services_per_key=most)

@@ -8,7 +8,6 @@ where it is used, and left out elsewhere.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import select
@@ -19,13 +18,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import anyio
+if TYPE_CHECKING:
+    import asyncio
 
 Buffer = bytes | bytearray | memoryview
 
-# -- the event loop
+# -- the event loop. Its libraries are imported when there is one: who only reads a configuration
+# has no use for them.
 
 HAVE_UVLOOP: Final = find_spec("uvloop") is not None
 """uvloop waits for sockets in C where asyncio does so in Python: an eighth more throughput and a
@@ -40,6 +41,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         import uvloop
 
         return uvloop.new_event_loop()
+    import asyncio
+
     return asyncio.SelectorEventLoop()
 
 
@@ -49,6 +52,10 @@ RELOAD: Final[int | None] = getattr(signal, "SIGHUP", None)
 
 def open_signal_receiver(*numbers: int) -> AbstractContextManager[AsyncIterator[int]]:
     """anyio's, and the same for an event loop that knows no signals."""
+    import asyncio
+
+    import anyio
+
     loop = asyncio.get_running_loop()
     if type(loop).add_signal_handler is asyncio.AbstractEventLoop.add_signal_handler:
         return _open_wakeup_receiver(numbers)
@@ -58,6 +65,10 @@ def open_signal_receiver(*numbers: int) -> AbstractContextManager[AsyncIterator[
 @contextmanager
 def _open_wakeup_receiver(numbers: Sequence[int]) -> Iterator[AsyncIterator[int]]:
     """By a socket that Python writes the numbers of signals to: signal.set_wakeup_fd()."""
+    import asyncio
+
+    import anyio
+
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)

@@ -21,6 +21,7 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.observe"},
     {"relay.sshconfig"},
     {"relay.trust"},
+    {"relay.settings"},
     {"relay.io", "relay.life"},
     {"relay.ssh"},
     {"relay.server", "relay.agent", "relay.connect"},

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from relay.cli.ssh_files import load
 from relay.core.forward import Forward, parse_destination
 from relay.errors import UsageError
 from relay.observe.log import QUIET
+from relay.settings.agent import AgentSettings
+from relay.settings.connect import ConnectSettings
+from relay.settings.option import Option, settings_of
 from relay.sshconfig import keywords, values
 from relay.sshconfig.client import (
     SERVER_ALIVE_COUNT_MAX,
@@ -21,7 +23,7 @@ from relay.sshconfig.client import (
     StrictHostKeyChecking,
 )
 from relay.sshconfig.config import Config
-from relay.sshconfig.keywords import Keyword
+from relay.sshconfig.keywords import KEYWORDS, Keyword
 from relay.sshconfig.tokens import (
     PROXY_TOKENS,
     expand_command,
@@ -38,21 +40,6 @@ T = TypeVar("T")
 MAX_HOPS: Final = 16
 """Jump hosts of jump hosts; one that leads to itself must end."""
 
-_FLAGS: Final[dict[str, tuple[str, Keyword[object]]]] = {
-    "port": ("-p", keywords.PORT),
-    "user": ("-l", keywords.USER),
-    "identities": ("-i", keywords.IDENTITY_FILE),
-    "ciphers": ("-c", keywords.CIPHERS),
-    "macs": ("-m", keywords.MACS),
-    "bind_address": ("-b", keywords.BIND_ADDRESS),
-    "jump": ("-J", keywords.PROXY_JUMP),
-    "tag": ("-P", keywords.TAG),
-    "local_forwards": ("-L", keywords.LOCAL_FORWARD),
-    "remote_forwards": ("-R", keywords.REMOTE_FORWARD),
-    "dynamic_forwards": ("-D", keywords.DYNAMIC_FORWARD),
-}
-"""Flags with a value, and the keyword that each stands for."""
-
 _FORWARDS: Final[dict[Keyword[object], Callable[[str], Forward]]] = {
     keywords.LOCAL_FORWARD: values.forward_of_local,
     keywords.REMOTE_FORWARD: values.forward_of_remote,
@@ -60,49 +47,52 @@ _FORWARDS: Final[dict[Keyword[object], Callable[[str], Forward]]] = {
 }
 
 
-def read_config(arguments: argparse.Namespace) -> Config:
+def read_config(settings: AgentSettings | ConnectSettings) -> Config:
     """All that ssh_config says for the destination. Raises UsageError or FileError.
 
     "command-line options; user's configuration file; system-wide configuration file": flags go
     before `-o`, `-o` before the destination, and that before the files.
     """
-    user, host, port = parse_destination(arguments.destination)
-    place = Place(arguments.destination)
+    client, log = settings.client, settings.log
+    user, host, port = parse_destination(client.destination)
+    place = Place(client.destination)
 
     def flags(config: Config) -> None:
-        for name, (flag, keyword) in _FLAGS.items():
-            given = getattr(arguments, name, None) or []
-            for text in [given] if isinstance(given, str) else given:
-                _set_flag(config, flag, keyword, text)
-        if arguments.family:
-            config.set(keywords.ADDRESS_FAMILY, arguments.family, Place("-4, -6"))
-        if getattr(arguments, "gateway_ports", False):
-            config.set(keywords.GATEWAY_PORTS, True, Place("-g"))
-        if arguments.quiet or arguments.verbose:
-            config.set(keywords.LOG_LEVEL, QUIET if arguments.quiet else arguments.verbose, place)
-        for text in arguments.options:
+        for one in settings_of(type(settings)):
+            for option in one.options:
+                _set_flag(config, option, one.of(settings))
+        if log.quiet or log.verbose:
+            config.set(keywords.LOG_LEVEL, QUIET if log.quiet else log.verbose, place)
+        for text in client.options:
             config.option(text)
         if user is not None:
             config.set(keywords.USER, user, place)
         if port is not None:
             config.set(keywords.PORT, port, place)
 
-    config = load(host, arguments.config_file, flags)
-    arguments.passed_over = config.passed_over
-    return config
+    return load(host, client.config_file, flags)
 
 
-def _set_flag(config: Config, flag: str, keyword: Keyword[object], text: str) -> None:
-    place = Place(flag)
-    value: object
+def _set_flag(config: Config, option: Option, value: Any) -> None:
+    """What a flag says that stands for a keyword: texts as that keyword's, or its one value."""
+    if not option.keyword:
+        return
+    keyword, place = KEYWORDS[option.keyword.lower()], Place(option.flags[-1])
+    if option.kind is None:
+        if value == option.const:
+            config.set(keyword, value, place)
+        return
+    for text in value:
+        config.set(keyword, _parsed(keyword, text, place), place)
+
+
+def _parsed(keyword: Keyword[object], text: str, place: Place) -> object:
     try:
         if forward := _FORWARDS.get(keyword):
-            value = values.checked_forward(text, forward)
-        else:
-            value = keyword.parse(Line(keyword.name, (text,), text, place))
+            return values.checked_forward(text, forward)
+        return keyword.parse(Line(keyword.name, (text,), text, place))
     except UsageError as error:
         raise place.error(error) from None
-    config.set(keyword, value, place)
 
 
 def forwards(config: Config, keyword: Keyword[str]) -> tuple[Forward, ...]:

@@ -18,8 +18,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from platformdirs import PlatformDirs
-
 import relay
 from relay.errors import UsageError
 
@@ -142,18 +140,6 @@ class Service:
                 raise UsageError(f"--print-unit: {path}: a service may make it in {folder} only")
         if given:
             self.lines.append(f"RuntimeDirectory={self.program}")
-
-
-def default_state_dir(program: str) -> Path:
-    """Where systemd made room for it; else `~/.local/state/…`, for root `/var/lib/…`.
-
-    (On Linux; platformdirs knows the other systems' habits, and XDG_STATE_HOME.)
-    """
-    # "If multiple directories are set, then in the environment variable the paths are
-    # concatenated with colon": systemd.exec(5).
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    dirs = PlatformDirs(program, appauthor=False, use_site_for_root=True)
-    return Path(given or dirs.user_state_dir)
 
 
 def quoted(word: str) -> str:

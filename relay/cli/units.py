@@ -7,31 +7,35 @@ error says what to do.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from relay.agent.config import AgentConfig
 from relay.cli import ssh_files
-from relay.cli.service import Service, Specified, default_state_dir, quoted
+from relay.cli.parser import Flags
+from relay.cli.service import Service, Specified, quoted
+from relay.cli.start import Resolved
+from relay.cli.state_dir import default_state_dir
 from relay.connect.config import ConnectConfig
 from relay.core.forward import format_address
 from relay.errors import FileError, UsageError
 from relay.events import Events
 from relay.observe.log import EventLog
-from relay.server.config import ServerConfig
+from relay.settings.agent import AgentSettings
+from relay.settings.connect import ConnectSettings
+from relay.settings.option import Setting, settings_of
+from relay.settings.server import ServerSettings
 from relay.sshconfig import keywords
 from relay.sshconfig.client import DEFAULT_PORT, ClientConfig
 from relay.sshconfig.keywords import KEYWORDS
 from relay.sshconfig.words import Place, parse_line
 
-PRINT_UNIT: Final = "--print-unit"
-
-AnyConfig = ServerConfig | AgentConfig | ConnectConfig
+Settings = TypeVar("Settings", bound=Any)
 
 DESCRIPTIONS: Final = {
     "relay-server": "SSH relay",
@@ -100,33 +104,31 @@ Flag = tuple[str, str | None]
 
 
 def unit(
-    parser: argparse.ArgumentParser,
-    argv: Sequence[str],
-    arguments: argparse.Namespace,
-    build: Callable[[argparse.Namespace], tuple[AnyConfig, int]],
+    program: str,
+    flags: Flags,
+    settings: Settings,
+    resolve: Callable[[Settings], Resolved[Any]],
     log: EventLog,
 ) -> str:
     """The unit file that runs the program with these flags.
 
     Args:
-        parser: the program's, of no use afterwards.
-        argv: the flags as they were typed, `arguments` as they were parsed.
-        build: the configuration that they mean, and how verbose the log is.
+        flags: as they were typed.
+        settings: what they come to, with the file that they name.
+        resolve: what settings mean.
 
     Raises:
         UsageError: a service could not start so.
     """
-    program = parser.prog
-    config, _ = build(arguments)
     service = Service(program)
     path = service.command()
-    flags = _flags(parser, argv)
-    if isinstance(config, ServerConfig):
-        flags = _server(service, flags, config)
+    config = resolve(settings).config
+    if isinstance(config, ServerSettings):
+        words = _server(service, flags, config)
     else:
-        _require_no_file_of_the_user(program, config, arguments, build)
-        flags = _client(service, flags, config, log)
-    words = [path, *(word for flag in flags for word in flag if word)]
+        _require_no_file_of_the_user(program, settings, resolve)
+        words = _client(service, flags, settings, config, log)
+    command = [path, *(word for flag in words for word in flag if word)]
     files = [
         f"StateDirectory={service.state}",
         "StateDirectoryMode=0700",
@@ -140,52 +142,38 @@ def unit(
     return UNIT.format(
         program=program,
         description=DESCRIPTIONS[program],
-        service=SERVER if isinstance(config, ServerConfig) else CLIENT,
-        command=" ".join(quoted(word).replace("$", "$$") for word in words),
+        service=SERVER if isinstance(config, ServerSettings) else CLIENT,
+        command=" ".join(quoted(word).replace("$", "$$") for word in command),
         state=f"/var/lib/{service.state} is its own; credentials are read by systemd, as root.",
         files="\n".join(files) + "\n",
     )
 
 
-def _flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[Flag]:
-    """What was typed, one by one. The parser is of no use afterwards."""
-    actions = [one for one in parser._actions if one.dest not in ("habit", "print_unit")]
-    for action in actions:
-        # The values as they were typed, and nothing that was not.
-        action.type = action.default = None
-    parsed = vars(parser.parse_args(argv))
-    flags: list[Flag] = []
-    for action in actions:
-        values = parsed.get(action.dest)
-        name = action.option_strings[-1] if action.option_strings else ""
-        if values is None:
-            continue
-        if isinstance(values, int) and not isinstance(values, bool):  # -v, counted.
-            flags += [(name, None)] * values
-        elif action.nargs == 0:
-            if values == action.const:  # -4 and -6 set the same.
-                flags.append((name, None))
-        else:
-            flags += [(name, one) for one in ([values] if isinstance(values, str) else values)]
-    return flags
+def _server(service: Service, flags: Flags, settings: ServerSettings) -> list[Flag]:
+    service.keeps_state(settings.state_dir, default_state_dir(service.program))
+    service.listens(port for _, port in settings.listen)
+    config: Path | None = flags.value("config")
+    first = [] if config is None else [("--config", str(service.reads(config)))]
+    words = (_words(service, flags, one, one.of(settings)) for one in settings_of(ServerSettings))
+    return [*first, *chain.from_iterable(words)]
 
 
-def _server(service: Service, flags: list[Flag], config: ServerConfig) -> list[Flag]:
-    service.keeps_state(config.state_dir, default_state_dir(service.program))
-    service.listens(port for _, port in config.listen)
-    result: list[Flag] = []
-    for name, value in flags:
-        if name == "--config":
-            assert value is not None
-            result.append((name, str(service.reads(Path(os.path.expanduser(value))))))
-        elif name not in ("--state-dir", "--host-key", "--host-certificate", "--authorized-keys"):
-            result.append((name, value))
-    # They may stand in the file of --config as well; flags win.
-    result += [("--host-key", service.hand_over(path)) for path in config.host_keys]
-    result += [("--host-certificate", service.hand_over(path)) for path in config.host_certificates]
-    if config.authorized_keys is not None:
-        result.append(("--authorized-keys", str(service.trusts(config.authorized_keys))))
-    return result
+def _words(service: Service, flags: Flags, setting: Setting, value: Any) -> list[Flag]:
+    """A setting on the service's command line. The files that it names are found there, whether
+    a flag names them or the file of `--config`, over which flags win."""
+    option = setting.options[0]
+    flag, files = option.flags[-1], value if option.many else [] if value is None else [value]
+    match option.kind.in_unit if option.kind is not None else "as typed":
+        case "hand over":
+            return [(flag, service.hand_over(path)) for path in files]
+        case "trust":
+            return [(flag, str(service.trusts(path))) for path in files]
+        case "read":
+            return [(flag, str(service.reads(Path(path)))) for path in files]
+        case "state":
+            return []  # It has its own.
+        case _:
+            return flags.typed(setting)
 
 
 FILES: Final = frozenset(
@@ -204,18 +192,15 @@ def _names_files(option: str) -> bool:
 
 
 def _require_no_file_of_the_user(
-    program: str,
-    config: AnyConfig,
-    arguments: argparse.Namespace,
-    build: Callable[[argparse.Namespace], tuple[AnyConfig, int]],
+    program: str, settings: Settings, resolve: Callable[[Settings], Resolved[Any]]
 ) -> None:
-    if arguments.config_file is not None:
+    if settings.client.config_file is not None:
         return
     system = Path(ssh_files.SYSTEM_FOLDER, "ssh_config")
-    without = argparse.Namespace(**vars(arguments))
-    without.config_file = str(system) if system.exists() else "none"
+    file = str(system) if system.exists() else "none"
+    without = replace(settings, client=replace(settings.client, config_file=file))
     try:
-        same = build(without)[0] == config
+        same = resolve(without).config == resolve(settings).config
     except UsageError:
         same = False
     if not same:
@@ -226,7 +211,11 @@ def _require_no_file_of_the_user(
 
 
 def _client(
-    service: Service, flags: list[Flag], config: AgentConfig | ConnectConfig, log: EventLog
+    service: Service,
+    flags: Flags,
+    settings: AgentSettings | ConnectSettings,
+    config: AgentConfig | ConnectConfig,
+    log: EventLog,
 ) -> list[Flag]:
     client = config.client
     if client.proxy_jump or client.proxy_command:
@@ -245,25 +234,38 @@ def _client(
         forwards = config.local_forwards + config.dynamic_forwards
         service.listens(one.port for one in forwards if not one.listen_path)
         service.makes_sockets(one.listen_path for one in forwards)
-    result: list[Flag] = []
-    operands: list[Flag] = []
-    for name, value in flags:
-        if name == "-F" and value is not None and value.lower() != "none":
-            result.append((name, str(service.reads(Path(os.path.expanduser(value))))))
-        elif name == "" and value is not None:
-            operands.append((name, value))
-        elif name not in ("-i", "--state-dir") and not (
-            name == "-o" and value is not None and _names_files(value)
-        ):
-            result.append((name, value))
-    keys = _identities(service, flags, client, log)
-    if not any(name == "-l" or (not name and "@" in str(value)) for name, value in flags):
+    words = list(_client_words(service, flags, settings))
+    keys = _identities(service, settings, client, log)
+    destination = settings.client.destination
+    if not (settings.client.user or "@" in destination):
         keys.append(("-l", client.user))  # A service's own name is that of its account.
-    return [*keys, *_known_hosts(service, client, log), *result, *operands]
+    return [*keys, *_known_hosts(service, client, log), *words, ("", destination)]
+
+
+def _client_words(
+    service: Service, flags: Flags, settings: AgentSettings | ConnectSettings
+) -> Iterator[Flag]:
+    """All but the destination, which comes last, and the files that are named anew."""
+    for one in settings_of(type(settings)):
+        value = one.of(settings)
+        match one.name:
+            case "destination" | "identities":
+                pass
+            case "options":
+                yield from (("-o", text) for text in value if not _names_files(text))
+            case "config_file" if value is not None and value.lower() != "none":
+                yield "-F", str(service.reads(Path(os.path.expanduser(value))))
+            case "state_dir":
+                pass
+            case _:
+                yield from flags.typed(one)
 
 
 def _identities(
-    service: Service, flags: list[Flag], client: ClientConfig, log: EventLog
+    service: Service,
+    settings: AgentSettings | ConnectSettings,
+    client: ClientConfig,
+    log: EventLog,
 ) -> list[Flag]:
     """The keys to log in with, and what lies beside each."""
     from relay.observe.lines import LogSink  # Imported late: they take their time.
@@ -272,8 +274,8 @@ def _identities(
     # -i %d/key means a credential already, which by custom is a file in /etc.
     already = {
         Path.home() / value[3:]: Path("/etc", service.program, value[3:])
-        for name, value in flags
-        if name == "-i" and value is not None and value.startswith("%d/")
+        for value in settings.client.identities
+        if value.startswith("%d/")
     }
     files = [already.get(path, path) for path in client.identity_files]
     optional = client.optional_identity_files

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from relay.core.forward import Forward
 from relay.core.limits import BUSY_POLL
 from relay.core.window import MOST
+from relay.settings.connect import DEFAULT_WAIT
 from relay.sshconfig.client import ClientConfig
-
-DEFAULT_WAIT: Final = 15.0
-"""Seconds that a new connection waits for B: the usual restart of a server, and less than most
-clients' own patience."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ bytes in either direction or for so many seconds. OpenSSH 9.2 that is told `Reke
 one after each 121 KiB of an upload, for minutes (measured); one of `RekeyLimit default 1s` needs
 one a second, and a person with `~R` fewer. Each is a turn of the event loop of its own."""
 
-# -- what B's operator may change: collected in `Limits`
+# -- what B's operator may change: `Limits` in relay/settings/server.py
 
 MAX_STARTUPS: Final = (10, 30, 100)
 """Connections that have not logged in: sshd's MaxStartups, begin:rate:full. A login takes
@@ -250,21 +250,3 @@ class NetBlockSize:
 
     def __str__(self) -> str:
         return f"{self.ipv4}:{self.ipv6}"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What B's operator may limit. The constants of the same names say why."""
-
-    max_startups: Startups = Startups()
-    per_source_max_startups: int = PER_SOURCE_MAX_STARTUPS
-    """0: any number."""
-    per_source_net_block_size: NetBlockSize = NetBlockSize()
-    login_grace_time: float = LOGIN_GRACE_TIME
-    max_auth_tries: int = MAX_AUTH_TRIES
-    max_failed_tries: int = MAX_FAILED_TRIES
-    legs_per_key: int = LEGS_PER_KEY
-    services_per_key: int = SERVICES_PER_KEY
-    channels_per_leg: int = CHANNELS_PER_LEG
-    waiting_per_leg: int = WAITING_PER_LEG
-    waiting_per_process: int = WAITING_PER_PROCESS

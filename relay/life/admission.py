@@ -15,13 +15,13 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final, Protocol
 
-from relay.core.limits import Limits
 from relay.errors import LegLost
 from relay.events import Events
 from relay.events.server import LimitHit
 from relay.life.sources import Sources, source_of
 from relay.life.startups import StartupTable
 from relay.life.throttle import Throttle
+from relay.settings.server import Limits
 from relay.system import hung_up
 
 CHECKED_AT_ONCE: Final = 16

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from relay.core.limits import Limits
+from relay.settings.server import Limits
 
 T = TypeVar("T")
 

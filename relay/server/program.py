@@ -18,9 +18,9 @@ from relay.io.engine import Engine
 from relay.io.local import Acceptor, listen, name_of
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
-from relay.server.config import ServerConfig
 from relay.server.relay import Relay
 from relay.server.systemd import Supervisor, inherited_sockets
+from relay.settings.server import ServerSettings
 from relay.system import RELOAD, open_signal_receiver
 from relay.trust.hostkeys import (
     HOST_KEY_NAME,
@@ -34,7 +34,7 @@ from relay.trust.hostkeys import (
 
 
 async def run(
-    config: ServerConfig, log: EventLog, reread: Callable[[], ServerConfig] | None = None
+    config: ServerSettings, log: EventLog, reread: Callable[[], ServerSettings] | None = None
 ) -> None:
     """Serve until cancelled, then let the streams finish. Raises `LocalError` when it cannot
     begin. `reread` gives the configuration as it is now, for SIGHUP."""
@@ -70,7 +70,7 @@ async def run(
         sink.report()
 
 
-def _sockets(config: ServerConfig, log: EventLog) -> list[socket.socket]:
+def _sockets(config: ServerSettings, log: EventLog) -> list[socket.socket]:
     """The listening sockets: a supervisor's, or our own."""
     sockets = inherited_sockets()
     if sockets:
@@ -88,7 +88,7 @@ def _sockets(config: ServerConfig, log: EventLog) -> list[socket.socket]:
 async def _reload_on_signal(
     relay: Relay,
     supervisor: Supervisor,
-    reread: Callable[[], ServerConfig] | None,
+    reread: Callable[[], ServerSettings] | None,
     *,
     task_status: TaskStatus[None],
 ) -> None:
@@ -116,7 +116,7 @@ async def _feed_watchdog(relay: Relay, supervisor: Supervisor) -> None:
         supervisor.alive(relay.status())
 
 
-def load_host_keys(config: ServerConfig, events: Events) -> list[HostIdentity]:
+def load_host_keys(config: ServerSettings, events: Events) -> list[HostIdentity]:
     """The keys by which clients know this B; the first start makes one."""
     if config.host_keys:
         keys = []

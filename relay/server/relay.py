@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 
 from relay.core.services import GOODBYE
 from relay.events import Events
@@ -12,11 +11,12 @@ from relay.io.descriptors import scarce
 from relay.io.engine import Engine
 from relay.life.admission import Admission, Startup, turn_away
 from relay.observe.faults import whatever_fails
-from relay.server.config import FIXED, ServerConfig, changes
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
 from relay.server.routing import Router
 from relay.server.services import Services
+from relay.settings.option import changes, kept
+from relay.settings.server import ServerSettings
 from relay.ssh.judge import Judge
 from relay.ssh.legs import Legs
 from relay.ssh.server import ServerLeg, server_options
@@ -28,7 +28,7 @@ class Relay:
     """The state of B. Everything in it belongs to one event loop."""
 
     def __init__(
-        self, config: ServerConfig, host_keys: list[HostIdentity], events: Events, engine: Engine
+        self, config: ServerSettings, host_keys: list[HostIdentity], events: Events, engine: Engine
     ) -> None:
         self.events = events
         self._engine = engine
@@ -53,7 +53,7 @@ class Relay:
 
     # -- configuration
 
-    def configure(self, config: ServerConfig) -> None:
+    def configure(self, config: ServerSettings) -> None:
         """Go on with another configuration, as far as that is possible."""
         differences = changes(self.config, config)
         for name, before, after, live in differences:
@@ -61,12 +61,12 @@ class Relay:
         if not differences:
             text = "configuration read again: nothing changed"
             self.events.note("info", "configuration unchanged", text)
-        self._apply(replace(config, **{name: getattr(self.config, name) for name in FIXED}))
+        self._apply(kept(self.config, config))
         self.key_file.set_strict(config.strict_modes == "yes")
         self.services.ask_again()
         self.judge.ask()
 
-    def _apply(self, config: ServerConfig) -> None:
+    def _apply(self, config: ServerSettings) -> None:
         self.config = config
         limits = config.limits
         self._admission.limits = limits

@@ -30,10 +30,10 @@ from relay.events.server import (
     ServiceTaken,
     ServiceWithdrawn,
 )
-from relay.server.config import ServerConfig
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
 from relay.server.routes import AgentRoute
+from relay.settings.server import ServerSettings
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
 from relay.wire.messages import forward_fields
@@ -45,7 +45,7 @@ class Services:
 
     def __init__(
         self,
-        config: ServerConfig,
+        config: ServerSettings,
         events: Events,
         held: HeldOpens,
         drain: Drain,
@@ -75,7 +75,7 @@ class Services:
         """The ways to all of them, as they are now."""
         return iter(tuple(self._routes.values()))
 
-    def configure(self, config: ServerConfig) -> None:
+    def configure(self, config: ServerSettings) -> None:
         """Go on with this configuration."""
         self.config = config
 

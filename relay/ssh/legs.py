@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from relay.core.limits import Limits
 from relay.events import Events
 from relay.events.server import LegDown, LegUp, LoginFailed
 from relay.life.admission import Admission
+from relay.settings.server import Limits
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg
 
 

@@ -26,7 +26,6 @@ from relay.core.limits import (
     MAX_AUTH_TRIES,
     OPENERS_PER_AGENT,
     UNANSWERED_PER_LEG,
-    Limits,
 )
 from relay.core.takeover import MAX_NAME_BYTES, Program
 from relay.core.traffic import Traffic
@@ -35,6 +34,7 @@ from relay.events import Events, LegName
 from relay.events.server import KeyRefused, RequestRefused, SignatureRefused
 from relay.life.admission import Startup
 from relay.observe.faults import whatever_fails
+from relay.settings.server import Limits
 from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
 from relay.ssh.leg import Leg
 from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint

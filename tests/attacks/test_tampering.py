@@ -18,10 +18,10 @@ from relay.core.splice import Side
 from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.local import Acceptor
-from relay.server.config import ServerConfig
 from relay.server.program import load_host_keys
 from relay.server.relay import Relay
 from relay.server.splices import SpliceEnd
+from relay.settings.server import ServerSettings
 from relay.ssh.client import HERE
 from relay.wire.encoding import string, uint32
 from relay.wire.gcm import GcmCipher
@@ -66,7 +66,7 @@ class HostileRelay:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         events = Events()
-        config = ServerConfig(state_dir=self._site.folder / "state")
+        config = ServerSettings(state_dir=self._site.folder / "state")
         relay = Relay(config, load_host_keys(config, events), events, Engine(self._loop))
         self._sock.setblocking(False)
         acceptor = Acceptor(self._sock, relay.accept)

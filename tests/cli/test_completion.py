@@ -126,6 +126,12 @@ def test_fish(
     assert word in [line.partition("\t")[0] for line in said.stdout.splitlines()], said
 
 
+def test_zsh_may_source_what_shtab_would_have_evaluated(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "== (eval|file|filecode) ]]" in script("relay-agent", "zsh", home, capsys).read_text()
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_each_script_is_well_formed(
@@ -139,7 +145,7 @@ def test_patterns_of_ssh_config_are_no_hosts(
 ) -> None:
     path = script("relay-connect", "bash", home, capsys)
     said = subprocess.run(
-        [find("bash"), "-c", f"source {path}; _relay_connect_hosts"],
+        [find("bash"), "-c", f"source {path}; _relay_hosts ''"],
         capture_output=True, text=True, check=True,
         env={"HOME": str(home), "PATH": os.environ["PATH"]},
     )  # fmt: skip

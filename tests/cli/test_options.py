@@ -16,13 +16,14 @@ import pytest
 import relay
 from relay.agent.config import AgentConfig
 from relay.cli import agent, connect, server, ssh_files
-from relay.cli.service import default_state_dir
+from relay.cli.state_dir import default_state_dir
 from relay.connect.config import ConnectConfig
 from relay.core.forward import Forward
 from relay.core.limits import BUSY_POLL
 from relay.core.window import LEAST, MOST
 from relay.observe.log import EventLog
-from relay.server.config import ServerConfig
+from relay.settings.general import LogSettings
+from relay.settings.server import ServerSettings
 from relay.trust.algorithms import CIPHERS, CLIENT_KEX, MACS
 
 Main = Callable[[list[str]], int]
@@ -56,10 +57,10 @@ class Started:
         assert isinstance(config, ConnectConfig)
         return config
 
-    def server(self, *argv: str) -> ServerConfig:
+    def server(self, *argv: str) -> ServerSettings:
         assert server.main(list(argv)) == 0
         config = self.configs.pop()
-        assert isinstance(config, ServerConfig)
+        assert isinstance(config, ServerSettings)
         return config
 
 
@@ -123,7 +124,7 @@ def test_defaults(started: Started) -> None:
     assert client.rekey_limit == 0
     assert client.connect_timeout is None
     b = started.server()
-    assert b == ServerConfig(state_dir=default_state_dir("relay-server"))
+    assert b == ServerSettings(state_dir=default_state_dir("relay-server"))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +347,7 @@ def test_every_flag_of_the_server(started: Started) -> None:
         *shlex.split("--host-key /k1 --host-key ~/k2 --authorized-keys /a --rekey-limit 512M"),
         *shlex.split(f"--gateway-ports clientspecified --ciphers {','.join(CIPHERS)} -vv"),
     )
-    assert config == ServerConfig(
+    assert config == ServerSettings(
         state_dir=Path("/s"),
         listen=(("127.0.0.1", 0), ("::1", 2222), ("", 22)),
         host_keys=(Path("/k1"), Path.home() / "k2"),
@@ -354,6 +355,7 @@ def test_every_flag_of_the_server(started: Started) -> None:
         gateway_ports="clientspecified",
         ciphers=CIPHERS,
         rekey_limit=512 << 20,
+        log=LogSettings(verbose=2),
     )
 
 

@@ -14,11 +14,15 @@ import pytest
 
 from relay.agent.config import AgentConfig
 from relay.cli import agent, connect, ssh_files
-from relay.cli.options import read_command_line
+from relay.cli.agent_config import agent_config
+from relay.cli.connect_config import connect_config
+from relay.cli.start import start
 from relay.connect.config import ConnectConfig
 from relay.core.forward import Forward
 from relay.core.grants import Permit
 from relay.errors import UsageError
+from relay.settings.agent import AgentSettings
+from relay.settings.connect import ConnectSettings
 from relay.sshconfig.config import Config
 
 R = "-Rgpu1:8000:localhost:8000"
@@ -50,12 +54,16 @@ def write(home: Path) -> Callable[[str], Path]:
 
 
 def of_agent(*argv: str) -> AgentConfig:
-    config, _ = read_command_line(agent._parser(), agent._config, argv)
+    parser = agent._parser()
+    flags = parser.read(argv)
+    config, _ = start(parser, flags, lambda: flags.settings(AgentSettings), agent_config)
     return config
 
 
 def of_connect(*argv: str) -> ConnectConfig:
-    config, _ = read_command_line(connect._parser(), connect._config, argv)
+    parser = connect._parser()
+    flags = parser.read(argv)
+    config, _ = start(parser, flags, lambda: flags.settings(ConnectSettings), connect_config)
     return config
 
 
@@ -308,7 +316,7 @@ def test_the_level_of_the_log(
 ) -> None:
     write(f"LogLevel {level}")
     levels: list[Any] = []
-    monkeypatch.setattr("relay.cli.options.configure", lambda *settings: levels.append(settings[2]))
+    monkeypatch.setattr("relay.cli.start.configure", lambda *settings: levels.append(settings[2]))
     of_agent(R, "b")
     of_agent(R, "-vv", "b")
     of_agent(R, "-q", "b")

@@ -13,7 +13,6 @@ from relay.core.limits import (
     FORGIVEN_AFTER,
     MAX_DELAY,
     MAX_FAILED_TRIES,
-    Limits,
     NetBlockSize,
     Startups,
 )
@@ -74,7 +73,7 @@ def test_who_does_not_wait_is_none_the_better_for_what_time_forgives() -> None:
 
 
 def test_the_defaults_read_as_sshd_writes_them() -> None:
-    assert str(Limits().max_startups) == "10:30:100"
+    assert str(Startups()) == "10:30:100"
 
 
 def test_some_failures_cost_nothing() -> None:

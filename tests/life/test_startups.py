@@ -9,8 +9,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.limits import Limits, Startups
+from relay.core.limits import Startups
 from relay.life.startups import StartupTable
+from relay.settings.server import Limits
 
 LIMITS = Limits(max_startups=Startups(10, 30, 100), per_source_max_startups=20)
 

@@ -12,11 +12,11 @@ from relay.core.limits import (
     ANSWERS_PER_LEG,
     RELEASE_BELOW,
     UNANSWERED_PER_LEG,
-    Limits,
 )
 from relay.core.splice import NO_ANSWER
 from relay.events import Events
 from relay.server.splices import SplicedStream
+from relay.settings.server import Limits
 from relay.ssh import server
 from relay.ssh.listener import Listener
 from relay.wire import messages

@@ -26,9 +26,9 @@ from relay.io.engine import Engine
 from relay.io.local import Acceptor
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
-from relay.server.config import ServerConfig
 from relay.server.program import load_host_keys
 from relay.server.relay import Relay
+from relay.settings.server import ServerSettings
 from tests.attacks import messages, two_legs
 from tests.attacks.peer import Peer, connect
 
@@ -66,7 +66,7 @@ class World:
         authorized = state / "authorized_keys"
         authorized.touch(mode=0o600)
         authorized.write_bytes(b"".join(lines))
-        events, config = Events(LogSink(EventLog("fuzz"))), ServerConfig(state_dir=state)
+        events, config = Events(LogSink(EventLog("fuzz"))), ServerSettings(state_dir=state)
         self.engine = Engine(self.loop)
         self.relay = Relay(config, load_host_keys(config, events), events, self.engine)
         self._sock = socket.create_server(("127.0.0.1", 0))

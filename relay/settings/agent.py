@@ -1,0 +1,83 @@
+"""What `relay-agent` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+from relay.settings.client import FORWARD, ClientLogSettings, ClientSettings
+from relay.settings.general import busy_poll_option, max_window_option, once_option
+from relay.settings.kinds import STATE_FOLDER, YES_OR_NO, text
+from relay.settings.option import option, part
+
+SOCKS_EXIT: Final = "--socks-exit"
+
+_published = partial(option, group="what to publish")
+_end_to_end = partial(option, group="end to end, without trust in the server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """The flags. With the files of ssh_config they make an `AgentConfig`."""
+
+    remote_forwards: tuple[str, ...] = _published(
+        "-R",
+        keyword="RemoteForward",
+        kind=text(FORWARD),
+        many=True,
+        default=(),
+        help="publish host:hostport, repeatable; bind is a name (gpu1: a service under that name, "
+        "no port is opened) or an address of the server; port 0: the server picks one; "
+        "/path/of/a/socket may stand for host:hostport",
+    )
+    socks_exit: bool = _published(
+        SOCKS_EXIT,
+        default=False,
+        help="-R without a target is meant: who opens it names any host and port that this machine "
+        "reaches, in SOCKS (-o PermitRemoteOpen says which, and needs no flag)",
+    )
+    share: bool = _published(
+        "--share",
+        default=False,
+        help="publish them together with other agents, each with a key of its own; "
+        "the server's operator must permit it (--share-services)",
+    )
+    endpoint: str | None = _end_to_end(
+        "--endpoint",
+        kind=text("NAME[:PORT]"),
+        default=None,
+        help="serve SSH sessions as NAME (ssh -J server NAME), inside this program: "
+        "no shell, only forwards; with an sshd as server, PORT opens there (default 22)",
+    )
+    state_dir: Path = _end_to_end(
+        "--state-dir",
+        kind=STATE_FOLDER,
+        help="folder of the endpoint's host key and authorized_keys (default {default})",
+    )
+    strict_modes: Literal["yes", "no"] = _end_to_end(
+        "--strict-modes",
+        kind=YES_OR_NO,
+        default="yes",
+        help="use no authorized_keys that others can write, as StrictModes of sshd "
+        "(default {default})",
+    )
+    allow: tuple[str, ...] = _end_to_end(
+        "--allow",
+        kind=text("HOST:PORT"),
+        many=True,
+        default=(),
+        help="what sessions may reach, repeatable; * for any port "
+        "(default localhost and 127.0.0.1, any port)",
+    )
+    allow_reverse: bool = _end_to_end(
+        "--allow-reverse",
+        default=False,
+        help="let sessions ask for -R as well, on this machine's loopback",
+    )
+    once: bool = once_option("staying connected")
+    busy_poll: int = busy_poll_option("speed")
+    max_window: int = max_window_option("speed")
+    client: ClientSettings = part(ClientSettings)
+    log: ClientLogSettings = part(ClientLogSettings)
