@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from relay.core.backoff import (
     FIRST,
     LONGEST,
+    MAX_REASONS,
     SAID_AGAIN,
     SAID_RARELY,
     SLOW,
+    WANTED,
     Backoff,
     Repeats,
 )
@@ -51,6 +53,14 @@ def test_the_slow_pace_is_slow_whatever_was_before(chance: float, failures: int)
     for _ in range(failures):
         backoff.next()
     assert SLOW / 2 <= backoff.slow() <= SLOW
+
+
+@given(st.floats(0, 1), st.integers(0, 50))
+def test_who_is_waited_for_comes_soon_however_often_it_failed(chance: float, failures: int) -> None:
+    backoff = Backoff(lambda: chance)
+    for _ in range(failures):
+        backoff.next()
+    assert backoff.wanted() == WANTED * chance
 
 
 @given(st.lists(st.floats(0, 1), min_size=50, max_size=50))
@@ -95,9 +105,18 @@ def test_a_reset_makes_everything_news() -> None:
     assert repeats.due("refused", 2)
 
 
+def test_with_too_many_reasons_all_are_news_again() -> None:
+    repeats = Repeats()
+    for number in range(MAX_REASONS):
+        assert repeats.due(f"reason {number}", 0)
+        assert not repeats.due("reason 0", 0)
+    assert repeats.due("one more", 0)
+    assert repeats.due("reason 0", 0)
+
+
 @given(st.lists(st.text(max_size=3), max_size=200))
 def test_what_is_remembered_is_bounded(reasons: list[str]) -> None:
     repeats = Repeats()
     for reason in reasons:
         repeats.due(reason, 0)
-    assert len(repeats._said) <= 16
+    assert len(repeats._said) <= MAX_REASONS

@@ -131,6 +131,7 @@ def test_no_unix_socket(text: str) -> None:
 )
 def test_dynamic(text: str, expected: Forward) -> None:
     assert parse_forward(text, dynamic=True) == expected
+    assert expected.target == "SOCKS"
     assert str(expected) == text
     assert expected.dynamic
 

@@ -79,6 +79,16 @@ def test_or_only_when_somebody_says_so() -> None:
     assert forwards.get("x") is None
 
 
+def test_a_new_leg_is_asked_at_once_for_what_the_last_refused() -> None:
+    """Where nothing is asked for again by itself."""
+    forwards: Forwards[str] = Forwards()
+    refused = forwards.want("x")
+    assert asked(forwards) == ["x"]
+    forwards.refused(refused, "in use", 0.0)
+    forwards.leg_lost()
+    assert asked(forwards, 1.0) == ["x"]
+
+
 def test_a_hurry_is_obeyed_once_a_second(forwards: Forwards[str]) -> None:
     desired = forwards.want("x")
     assert asked(forwards, 0.0) == ["x"]

@@ -118,6 +118,12 @@ def test_a_bare_port_is_for_permitlisten_alone() -> None:
         parse_permitopen("2000")
 
 
+@pytest.mark.parametrize("value", ["gpu1:8000", "gpu*:*", "[::1]:80", "[::1]:*"])
+def test_what_is_permitted_is_shown_as_it_was_written(value: str) -> None:
+    (permit,) = parse_permitlisten(value)
+    assert str(permit) == value
+
+
 @given(st.text() | st.text(alphabet="[]:*0189ab"))
 def test_any_text_is_parsed_or_refused_in_our_own_words(value: str) -> None:
     for parse in (parse_permitopen, parse_permitlisten):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from relay.core.handshake import BeforeLogin, KeyExchanges
-from relay.core.limits import KEX_BYTES, KEX_SECONDS, KEXES_AT_ONCE
+from relay.core.limits import (
+    BYTES_BEFORE_LOGIN,
+    KEX_BYTES,
+    KEX_SECONDS,
+    KEXES_AT_ONCE,
+    MAX_AUTH_TRIES,
+    PACKETS_BEFORE_LOGIN,
+)
 from relay.errors import ProtocolViolation
 
 MIB = 1 << 20
@@ -34,6 +41,23 @@ def test_a_packet_that_would_be_too_much_is_not_waited_for() -> None:
     before.announced(1048)
     with pytest.raises(ProtocolViolation, match="more than 2 KiB before the login"):
         before.announced(1049)
+
+
+def packets(before: BeforeLogin, count: int) -> None:
+    for _ in range(count):
+        before.packet()
+
+
+def test_an_operator_who_allows_twice_the_tries_allows_what_they_take() -> None:
+    before = BeforeLogin(PACKETS_BEFORE_LOGIN, BYTES_BEFORE_LOGIN)
+    for _ in range(MAX_AUTH_TRIES):
+        before.another_try()
+    packets(before, 2 * PACKETS_BEFORE_LOGIN - MAX_AUTH_TRIES)
+    before.came(2 * BYTES_BEFORE_LOGIN - MAX_AUTH_TRIES)
+    with pytest.raises(ProtocolViolation):
+        packets(before, MAX_AUTH_TRIES + 1)
+    with pytest.raises(ProtocolViolation):
+        before.came(MAX_AUTH_TRIES + 1)
 
 
 def honest(exchanges: KeyExchanges, size: int, seconds: float, times: int = 1000) -> None:

@@ -137,6 +137,11 @@ def test_the_size_of_a_source_may_be_another() -> None:
     assert source_of("192.0.2.1", everybody) == source_of("198.51.100.1", everybody)
 
 
+def test_both_are_written_as_sshd_config_has_them() -> None:
+    assert str(Startups(10, 30, 60)) == "10:30:60"
+    assert str(NetBlockSize(24, 48)) == "24:48"
+
+
 def test_a_limit_is_told_once_and_then_counted() -> None:
     tally = Tally()
     assert tally.hit("a")

@@ -43,6 +43,17 @@ def test_pattern(text: str, pattern: str, expected: bool) -> None:
     assert match_pattern(text, pattern) is expected
 
 
+@pytest.mark.parametrize(
+    ("text", "pattern", "expected"),
+    [("Root", "Root", True), ("Root", "root", False), ("root", "R*", False), ("RooT", "R*T", True)],
+)
+def test_users_and_tags_are_told_apart_by_their_case(
+    text: str, pattern: str, expected: bool
+) -> None:
+    assert match_pattern(text, pattern, ignore_case=False) is expected
+    assert match_pattern(text, pattern)
+
+
 @given(st.text(alphabet="ab", max_size=8), st.text(alphabet="ab*?", max_size=8))
 def test_pattern_equals_the_regular_expression(text: str, pattern: str) -> None:
     regex = pattern.replace("*", ".*").replace("?", ".")

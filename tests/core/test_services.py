@@ -14,6 +14,7 @@ from relay.core.services import (
     ServiceError,
     ServiceHeld,
     is_address,
+    is_privileged,
     validate_name,
 )
 
@@ -108,6 +109,27 @@ def test_how_services_are_shown(registry: Registry[str]) -> None:
     assert str(registry.publish("localhost", 1, "c")) == "localhost:1"
     assert str(registry.publish("::1", 2, "c")) == "[::1]:2"
     assert str(registry.publish("", 3, "c")) == "*:3"
+
+
+def test_services_are_told_in_the_order_of_their_publication(registry: Registry[str]) -> None:
+    c, d = "c", "d"
+    services = [
+        registry.publish(name, 1, holder) for name, holder in (("x", c), ("y", d), ("z", c))
+    ]
+    assert list(registry) == services
+    registry.withdraw(services[1])
+    assert list(registry) == [services[0], services[2]]
+    assert registry.withdraw_all(c) == [services[0], services[2]]
+    assert list(registry) == []
+
+
+@pytest.mark.parametrize(
+    ("bind", "port", "expected"),
+    [("localhost", 1, True), ("", 1023, True), ("::1", 1024, False), ("*", 0, False),
+     ("gpu1", 1, False)],
+)  # fmt: skip
+def test_a_port_that_only_root_may_open(bind: str, port: int, expected: bool) -> None:
+    assert is_privileged(bind, port) is expected
 
 
 @pytest.mark.parametrize("first", ADDRESSES)

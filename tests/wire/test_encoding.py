@@ -52,6 +52,7 @@ def test_what_is_written_is_read(number: int, word: int, data: bytes, text: str)
     [
         (Reader.byte, byte(7)),
         (Reader.uint32, uint32(7)),
+        (Reader.uint64, bytes(7) + byte(7)),
         (Reader.string, string(b"seven")),
         (Reader.text, string("seven")),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.errors import ProtocolViolation
 from relay.wire import messages
-from relay.wire.encoding import string, uint32
+from relay.wire.encoding import uint32
 from relay.wire.numbers import OpenFailure
 
 
@@ -37,6 +37,10 @@ from relay.wire.numbers import OpenFailure
             messages.open_failure(1, 0xFE000000, ""),
             b"\x5c\0\0\0\1\xfe\0\0\0\0\0\0\0\0\0\0\0",
         ),
+        (
+            messages.streamlocal_fields("/run/\udcff"),
+            b"\0\0\0\6/run/\xff\0\0\0\0\0\0\0\0",
+        ),
         (messages.window_adjust(1, 2**32 - 1), b"\x5d\0\0\0\1\xff\xff\xff\xff"),
         (messages.eof(1), b"\x60\0\0\0\1"),
         (messages.close(1), b"\x61\0\0\0\1"),
@@ -57,13 +61,25 @@ def test_what_a_stream_is_for_is_read_as_it_was_written(
 ) -> None:
     fields = messages.tcpip_fields(host, port, origin_host, origin_port)
     assert messages.parse_tcpip(fields) == (host, port, origin_host, origin_port)
-    assert messages.parse_forward(string(host) + uint32(port)) == (host, port)
+    assert messages.parse_forward(messages.forward_fields(host, port)) == (host, port)
+    assert messages.parse_port(uint32(port)) == port
 
 
-@given(st.binary(max_size=60), st.sampled_from([messages.parse_tcpip, messages.parse_forward]))
-def test_a_parser_raises_only_its_own_error(
-    data: bytes, parse: Callable[[bytes], tuple[object, ...]]
-) -> None:
+@given(st.integers(0, 2**64 - 1), st.binary(max_size=40))
+def test_what_an_agent_says_of_itself_is_read_as_it_was_written(age: int, name: bytes) -> None:
+    assert messages.parse_agent_started(messages.agent_started(age, name)) == (age, name)
+
+
+PARSERS: list[Callable[[bytes], object]] = [
+    messages.parse_tcpip,
+    messages.parse_forward,
+    messages.parse_port,
+    messages.parse_agent_started,
+]
+
+
+@given(st.binary(max_size=60), st.sampled_from(PARSERS))
+def test_a_parser_raises_only_its_own_error(data: bytes, parse: Callable[[bytes], object]) -> None:
     try:
         parse(data)
     except ProtocolViolation:
@@ -76,3 +92,21 @@ def test_a_parser_raises_only_its_own_error(
 def test_a_forward_that_is_cut_short_or_too_long_or_no_text(data: bytes) -> None:
     with pytest.raises(ProtocolViolation):
         messages.parse_forward(data)
+
+
+@pytest.mark.parametrize(
+    ("parse", "whole"),
+    [
+        (messages.parse_tcpip, messages.tcpip_fields("gpu1", 1, "::1", 2)),
+        (messages.parse_forward, messages.forward_fields("gpu1", 1)),
+        (messages.parse_port, uint32(1)),
+        (messages.parse_agent_started, messages.agent_started(1, b"name")),
+    ],
+)
+def test_no_byte_may_be_missing_and_none_too_many(
+    parse: Callable[[bytes], object], whole: bytes
+) -> None:
+    parse(whole)
+    for wrong in (whole[:-1], whole + b"\0", b""):
+        with pytest.raises(ProtocolViolation):
+            parse(wrong)
