@@ -109,6 +109,12 @@ def test_the_core_is_bytes_in_bytes_out(module: str) -> None:
     assert outside(module) & INPUT_AND_OUTPUT == set()
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if part_of(name) == "relay.settings"])
+def test_settings_say_what_there_is_and_read_nothing(module: str) -> None:
+    by_name_only = {"os", "pathlib"}  # Of files: what they are called.
+    assert outside(module) & (INPUT_AND_OUTPUT | {"argparse"}) <= by_name_only
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if name != SYSTEM])
 def test_what_not_every_system_has_is_asked_of_one_place(module: str) -> None:
     tree = ast.parse(MODULES[module].read_bytes())

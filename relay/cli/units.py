@@ -168,8 +168,8 @@ def _words(service: Service, flags: Flags, setting: Setting, value: Any) -> list
             return [(flag, service.hand_over(path)) for path in files]
         case "trust":
             return [(flag, str(service.trusts(path))) for path in files]
-        case "read":
-            return [(flag, str(service.reads(Path(path)))) for path in files]
+        case "read" if value is not None and value.lower() != "none":
+            return [(flag, str(service.reads(Path(os.path.expanduser(value)))))]
         case "state":
             return []  # It has its own.
         case _:
@@ -248,17 +248,10 @@ def _client_words(
     """All but the destination, which comes last, and the files that are named anew."""
     for one in settings_of(type(settings)):
         value = one.of(settings)
-        match one.name:
-            case "destination" | "identities":
-                pass
-            case "options":
-                yield from (("-o", text) for text in value if not _names_files(text))
-            case "config_file" if value is not None and value.lower() != "none":
-                yield "-F", str(service.reads(Path(os.path.expanduser(value))))
-            case "state_dir":
-                pass
-            case _:
-                yield from flags.typed(one)
+        if one.name == "options":
+            yield from (("-o", text) for text in value if not _names_files(text))
+        elif one.name not in ("destination", "identities"):
+            yield from _words(service, flags, one, value)
 
 
 def _identities(

@@ -22,7 +22,7 @@ Completed = Literal["file", "folder", "host"]
 """What a shell can offer for a value."""
 
 InUnit = Literal["as typed", "hand over", "read", "trust", "state"]
-"""How a service of systemd comes by the file that a value names (`relay/cli/service.py`)."""
+"""How a service of systemd comes by the file that a value names (`relay/cli/units.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
