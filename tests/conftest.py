@@ -18,6 +18,7 @@ chosen here by the folder, so a new test of a pure module is in by itself.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,11 @@ QUICK_TESTS: Final = frozenset(
 """The rest of them, and the one chain."""
 
 MOST_PROCESSES: Final = 12
+
+# Where Python may not keep what it has compiled, each process of a run compiles all tests, and each
+# program that it starts all modules: half a minute.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # No test fails by a time, and a busy machine is no fault of an example.
 settings.register_profile("relay", deadline=None)

@@ -31,6 +31,10 @@ from tests.programs.traffic import Service, dial, free_port
 NAMED: Final = "gpu1:8000"
 PORT: Final = "localhost:0"
 
+QUICK_KEX: Final = ("-o", "KexAlgorithms=curve25519-sha256")
+"""For an ssh or sshd that changes keys often: by itself it takes sntrup761, which costs each side
+an eighth of a second. (Tests that change them less often leave it its choice.)"""
+
 SSHD_CONFIG: Final = """\
 ListenAddress 127.0.0.1
 Port {port}

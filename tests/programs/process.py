@@ -142,9 +142,7 @@ class Process:
 
 def environment(folder: Path) -> dict[str, str]:
     """Nothing of the user's takes part: no ssh-agent, no home; and this very package."""
-    # And no start of a program compiles anew what it imports.
-    left_out = ("SSH_AUTH_SOCK", "PYTHONDONTWRITEBYTECODE")
-    ours = {key: value for key, value in os.environ.items() if key not in left_out}
+    ours = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
     paths = [str(Path(relay.__file__).parent.parent), ours.get("PYTHONPATH", "")]
     ours["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return ours | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}

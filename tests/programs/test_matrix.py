@@ -17,6 +17,7 @@ from tests.programs.chain import (
     OPENERS,
     PORT,
     PUBLISHERS,
+    QUICK_KEX,
     SERVERS,
     Chain,
     Options,
@@ -35,22 +36,22 @@ from tests.programs.traffic import (
     together,
 )
 
-SIZE: Final = 16 * MIB
+SIZE: Final = 8 * MIB
 STREAMS: Final = 50
 SMALL: Final = 64 * 1024
 
 CLIENT: Final[dict[str, Options]] = {
-    "relay-connect": ("-o", "RekeyLimit=4M", "-vvv"),
-    "relay-agent": ("-o", "RekeyLimit=4M", "-vvv"),
-    "ssh": ("-o", "RekeyLimit=4M"),
+    "relay-connect": ("-o", "RekeyLimit=2M", "-vvv"),
+    "relay-agent": ("-o", "RekeyLimit=2M", "-vvv"),
+    "ssh": ("-o", "RekeyLimit=2M", *QUICK_KEX),
     # Its limit is fixed when it is compiled: 1 GiB or 8 hours.
     "dbclient": (),
     # By its session file; there is no flag.
     "plink": (),
 }
 SERVER: Final[dict[str, Options]] = {
-    "relay-server": ("--rekey-limit", "4M"),
-    "sshd": ("-o", "RekeyLimit=4M"),
+    "relay-server": ("--rekey-limit", "2M"),
+    "sshd": ("-o", "RekeyLimit=2M", *QUICK_KEX),
 }
 
 CHANGED: Final = {
@@ -62,7 +63,7 @@ CHANGED: Final = {
 """What a program says of each change of keys; dbclient says nothing."""
 
 CHANGES: Final = 3
-"""Of 16 MiB each way at 4 MiB, at least: windows let some more through while keys are changed."""
+"""Of 8 MiB each way at 2 MiB, at least: windows let some more through while keys are changed."""
 
 
 @pytest.mark.slow
@@ -88,7 +89,7 @@ def test_programs_understand_one_another(site: Site, a: str, b: str, c: str) -> 
 def limit_of_plink(site: Site) -> None:
     folder = site.folder / ".putty" / "sessions"
     folder.mkdir(parents=True)
-    (folder / "Default%20Settings").write_text("RekeyBytes=4M\n")
+    (folder / "Default%20Settings").write_text("RekeyBytes=2M\n")
 
 
 def keys_have_changed(process: Process, program: str) -> None:

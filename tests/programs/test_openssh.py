@@ -10,6 +10,7 @@ import pytest
 from tests.programs.chain import (
     NAMED,
     PORT,
+    QUICK_KEX,
     Chain,
     Options,
     Site,
@@ -81,7 +82,11 @@ REKEY: Options = ("-o", "RekeyLimit=4M")
     ],
 )
 def test_keys_change_under_load(site: Site, a: str, b: str, c: str) -> None:
-    chain = start_chain(site, PORT, a=a, b=b, c=c, a_options=REKEY, c_options=REKEY)
+    options = {"ssh": (*REKEY, *QUICK_KEX)}
+    chain = start_chain(
+        site, PORT, a=a, b=b, c=c,
+        a_options=options.get(a, REKEY), c_options=options.get(c, REKEY),
+    )  # fmt: skip
     together([partial(exchange, *chain.stream(), SIZE, seed=2 * n) for n in range(3)])
 
 
@@ -93,7 +98,7 @@ def test_keys_change_when_our_server_asks(site: Site, b_options: Options) -> Non
 
 @pytest.mark.parametrize("cipher", ["chacha20-poly1305@openssh.com", "aes256-ctr"])
 def test_ciphers_without_the_fast_path(site: Site, cipher: str) -> None:
-    options = ("-c", cipher, *REKEY)
+    options = ("-c", cipher, *REKEY, *QUICK_KEX)
     chain = start_chain(site, a="ssh", c="ssh", a_options=options, c_options=options)
     exchange(*chain.stream(), SIZE)
     chain.b.process.wait_for(rf"leg up: .*\(client\).* {cipher}$")

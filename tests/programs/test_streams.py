@@ -169,7 +169,7 @@ def test_a_refusing_service_closes_the_client_and_is_named_in_both_logs(chain: C
 
 
 def test_a_service_that_is_not_published_is_said_to_be_so(site: Site) -> None:
-    chain = start_chain(site, a_options=("--wait", "0.5"))
+    chain = start_chain(site, a_options=("--wait", "0.5"), b_options=("--hold", "0.5"))
     chain.c.stop()
     chain.b.process.wait_for("gpu1:8000 withdrawn")
     with dial(chain.port) as client:
