@@ -45,7 +45,7 @@ def agent_config(settings: AgentSettings) -> Resolved[AgentConfig]:
         max_window=settings.max_window,
     )
     verbosity = config.get(keywords.LOG_LEVEL, 0)
-    return Resolved(agent, verbosity, settings.log.log_format, tuple(config.passed_over))
+    return Resolved(agent, verbosity, tuple(config.passed_over))
 
 
 def _no_target(forward: Forward) -> str:

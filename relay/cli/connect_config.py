@@ -41,4 +41,4 @@ def connect_config(settings: ConnectSettings) -> Resolved[ConnectConfig]:
         wait=settings.wait,
     )
     verbosity = config.get(keywords.LOG_LEVEL, 0)
-    return Resolved(connect, verbosity, settings.log.log_format, tuple(config.passed_over))
+    return Resolved(connect, verbosity, tuple(config.passed_over))

@@ -85,7 +85,7 @@ def resolve(settings: ServerSettings) -> Resolved[ServerSettings]:
     """They are the configuration already."""
     from relay.cli.start import Resolved
 
-    return Resolved(settings, settings.log.verbose, settings.log.log_format)
+    return Resolved(settings, settings.log.verbose)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from relay.cli.parser import CommandLine, Flags
 from relay.errors import ConfigError, LocalError, UsageError
@@ -21,7 +21,6 @@ class Resolved(Generic[Config]):
     config: Config
     verbosity: int
     """As of `relay.observe.log.configure`."""
-    log_format: Literal["human", "json"]
     passed_over: tuple[str, ...] = ()
     """Lines of files that change nothing here, for those who want to know."""
 
@@ -43,7 +42,7 @@ def start(
     try:
         settings = settle()
         resolved = resolve(settings)
-        configure(parser.prog, resolved.log_format, resolved.verbosity)
+        configure(parser.prog, settings.log.log_format, resolved.verbosity)
         log = EventLog(parser.prog)
         for text in resolved.passed_over:
             log.debug("passed over", "{setting}", setting=text)

@@ -60,8 +60,6 @@ class Option:
     """Of one line's length or more; `{default}` stands for the default. None: not shown."""
     group: str = ""
     """The heading under which the help has it."""
-    metavar: str = ""
-    """Where the kind's does not say it."""
     keyword: str = ""
     """The keyword of ssh_config(5) that it stands for. The values stay texts until they are read
     as that keyword's."""
