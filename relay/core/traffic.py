@@ -35,9 +35,3 @@ class Traffic:
         """So many bytes more."""
         self.received += received
         self.sent += sent
-
-    def copy(self) -> Traffic:
-        other = Traffic()
-        other.open, other.opened = self.open, self.opened
-        other.received, other.sent = self.received, self.sent
-        return other

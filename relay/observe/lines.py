@@ -15,6 +15,7 @@ from typing import Any, Final
 import anyio
 
 from relay.events import Event, Field, Level, Note, StreamClosed, client, server
+from relay.observe.damper import SUMS_OF
 from relay.observe.log import EventLog
 from relay.observe.strangers import Strangers
 from relay.observe.tally import Tally
@@ -39,17 +40,19 @@ class Line:
     """Fields that machines get and the sentence has not."""
     made: Mapping[str, Make] = field(default_factory=dict)
     """Fields that are not the event's own, nor `_MADE`."""
-    fields: tuple[str, ...] = field(init=False)
+    fields: tuple[tuple[str, Make], ...] = field(init=False)
+    """What it shows, each with how it is come by."""
+    peer: Make | None = field(init=False)
+    """That of `per`."""
 
     def __post_init__(self) -> None:
         named = tuple(name for _, name, _, _ in Formatter().parse(self.text) if name)
-        object.__setattr__(self, "fields", self.more + named)
+        shown = tuple((name, self._make(name)) for name in self.more + named)
+        object.__setattr__(self, "fields", shown)
+        object.__setattr__(self, "peer", self._make(self.per) if self.per else None)
 
-    def value(self, event: Event, name: str) -> Field:
-        """What this field is for an event."""
-        make = self.made.get(name) or _MADE.get(name)
-        value: Field = getattr(event, name) if make is None else make(event)
-        return value
+    def _make(self, name: str) -> Make:
+        return self.made.get(name) or _MADE.get(name) or attrgetter(name)
 
 
 _MADE: Final[Mapping[str, Make]] = {
@@ -243,10 +246,14 @@ class LogSink:
         if not log.enabled(line.level):
             return
         tells = self._tells.get(type(event))
-        if tells is None or tells(event):
-            per = str(line.value(event, line.per)) if line.per else ""
-            fields = {name: line.value(event, name) for name in line.fields}
-            log.line(line.level, line.name, line.text, per, fields)
+        if tells is not None and not tells(event):
+            return
+        if line.peer is not None:
+            sums = {name: getattr(event, name) for name in SUMS_OF.get(line.name, ())}
+            if not log.tells(str(line.peer(event)), line.name, sums):
+                return
+        fields = {name: make(event) for name, make in line.fields}
+        log.line(line.level, line.name, line.text, "", fields)
 
     async def run(self) -> None:
         """Report in time, until cancelled."""

@@ -124,17 +124,21 @@ class EventLog:
                 extra = {"event": "more of the same", "fields": fields | sums}
                 self._logger.log(logging.INFO, message, extra=extra)
 
+    def tells(self, per: str, event: str, fields: Mapping[str, Field]) -> bool:
+        """May this be a line, by how many there were? Else it counts; of `fields` only those are
+        looked at that are added up then (`damper.SUMS_OF`)."""
+        if self._damper.over(time.monotonic()):
+            self.report()
+        return self._damper.tells(per, event, fields)
+
     def line(
         self, level: Level, event: str, text: str, per: str, fields: Mapping[str, Field]
     ) -> None:
         """A line at this level."""
         number = _LEVELS[level]
         if self._logger.isEnabledFor(number):
-            if per:
-                if self._damper.over(time.monotonic()):
-                    self.report()
-                if not self._damper.tells(per, event, fields):
-                    return
+            if per and not self.tells(per, event, fields):
+                return
             fields = {name: _cut(value) for name, value in fields.items()}
             message = text.format(**fields)
             self._logger.log(number, message, extra={"event": event, "fields": fields})

@@ -11,6 +11,7 @@ from relay.io.descriptors import scarce
 from relay.io.engine import Engine
 from relay.life.admission import Admission, Startup, turn_away
 from relay.observe.faults import whatever_fails
+from relay.server.counters import Counters, Reading
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
 from relay.server.routing import Router
@@ -33,6 +34,8 @@ class Relay:
         self.events = events
         self._engine = engine
         path = config.authorized_keys or config.state_dir / "authorized_keys"
+        self.counters = Counters()
+        events.subscribe(self.counters)
         self.key_file = KeyFile(path, events, strict=config.strict_modes == "yes")
         self.key_file.keys()  # Its problems are told now, not at the first login.
         self._admission = Admission(events)
@@ -85,6 +88,10 @@ class Relay:
         legs = self.legs.logged_in
         services = self.services
         return f"{legs} legs, {len(services)} services, {services.traffic.open} streams"
+
+    def reading(self) -> Reading:
+        """The streams that are open, and the bytes that have gone until now."""
+        return Reading(self.legs)
 
     # -- legs
 

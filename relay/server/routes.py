@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from relay.core.services import Service
@@ -20,6 +21,8 @@ class Route(Protocol):
     """The type of channel that is opened on it."""
     traffic: Traffic
     """Of the streams that went this way."""
+    traffics: tuple[Traffic, ...]
+    """That, and of whom else it is."""
 
     def fields(self, opener: ServerLeg) -> bytes:
         """What the open says of the service and of where the stream comes from."""
@@ -38,7 +41,7 @@ class AgentRoute:
     """Over the leg of the agent that has published the service. Outlives the service for as long
     as streams are open that went this way."""
 
-    __slots__ = ("_all", "leg", "name", "service", "traffic")
+    __slots__ = ("leg", "name", "service", "since", "traffic", "traffics")
 
     kind = b"forwarded-tcpip"
 
@@ -47,8 +50,10 @@ class AgentRoute:
         self.service = service
         self.leg = service.holder
         self.name = str(service)
+        # When it was published, in Unix time.
+        self.since = time.time()
         self.traffic = Traffic()
-        self._all = all_traffic
+        self.traffics: tuple[Traffic, ...] = (self.traffic, self.leg.traffic, all_traffic)
 
     def fields(self, opener: ServerLeg) -> bytes:
         """RFC 4254 §7.2. Where it comes from, as B has seen it: A may say what it likes, and an
@@ -60,7 +65,7 @@ class AgentRoute:
 
     def begun(self, identity: bytes) -> None:
         self.leg.streams_of[identity] += 1
-        for traffic in (self.traffic, self.leg.traffic, self._all):
+        for traffic in self.traffics:
             traffic.begun()
 
     def ended(self, identity: bytes, there: int, back: int) -> None:
@@ -68,5 +73,5 @@ class AgentRoute:
         streams_of[identity] -= 1
         if not streams_of[identity]:
             del streams_of[identity]
-        for traffic in (self.traffic, self.leg.traffic, self._all):
+        for traffic in self.traffics:
             traffic.ended(received=back, sent=there)

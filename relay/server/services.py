@@ -158,9 +158,10 @@ class Services:
             if listener is not None:
                 listener.close()
             raise
+        route = self._routes[service] = AgentRoute(service, self.traffic)
         if listener is not None:
             self._listeners[service] = listener
-        self._routes[service] = AgentRoute(service, self.traffic)
+            listener.traffics = route.traffics
         self._count_of[leg.identity] += 1
         return service
 

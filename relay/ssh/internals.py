@@ -290,6 +290,8 @@ class FastConnection(SSHConnection):
             else BeforeLogin(PACKETS_BEFORE_OUR_LOGIN, BYTES_BEFORE_OUR_LOGIN)
         )
         self.key_exchanges = KeyExchanges()
+        # How often the keys were changed, whoever asked for it.
+        self.rekeys = 0
 
     # -- what Leg provides
 
@@ -594,6 +596,7 @@ class FastConnection(SSHConnection):
             self._offer(tuple(name.decode("ascii", "replace") for name in peek.get_namelist()))
         elif self._session_id:
             self._check_key_exchange()
+            self.rekeys += 1
         await SSHConnection._process_kexinit(self, pkttype, pktid, packet)
 
     def _check_key_exchange(self) -> None:

@@ -5,6 +5,7 @@ B has one such table, and so has an agent that is an endpoint of its own.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Set
 
 from relay.events import Events
@@ -79,6 +80,7 @@ class Legs:
 
     def leg_up(self, leg: ServerLeg) -> None:
         """A client has logged in."""
+        leg.since = time.time()
         self._by_identity.setdefault(leg.identity, set()).add(leg)
         self._admission.logged_in(leg.startup)
         info = leg.get_extra_info

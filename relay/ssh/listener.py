@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from relay.core.traffic import Traffic
 from relay.errors import AddressError
 from relay.events import Events
 from relay.events.server import PortStreamClosed
@@ -29,9 +30,18 @@ def listening_addresses(bind: str, gateway_ports: GatewayPorts) -> tuple[str, ..
 class Visitor(Endpoint):
     """A connection to an open port: it waits for the agent's answer, but not for ever."""
 
-    def __init__(self, leg: ServerLeg, ended: Callable[[Endpoint, str], None]) -> None:
+    def __init__(
+        self,
+        leg: ServerLeg,
+        ended: Callable[[Endpoint, str], None],
+        traffics: tuple[Traffic, ...],
+    ) -> None:
         super().__init__(leg, ended)
         self._patience = Patience(leg, self.give_up)
+        # Whose stream it is; nobody's once it is over.
+        self.traffics = traffics
+        for traffic in traffics:
+            traffic.begun()
 
     def begin(self, sock: socket.socket, fields: bytes) -> None:
         """Ask the agent for the stream."""
@@ -49,6 +59,12 @@ class Visitor(Endpoint):
         self._patience.answered()
         super().leg_lost()
 
+    def _report(self, reason: str) -> None:
+        traffics, self.traffics = self.traffics, ()
+        for traffic in traffics:
+            traffic.ended(self.received_bytes, self.sent_bytes)
+        super()._report(reason)
+
 
 class Listener:
     """One open port: each connection to it is a stream on the leg that asked for it."""
@@ -65,6 +81,8 @@ class Listener:
                 sock.close()
             raise AddressError("there are too few descriptors left")
         self.port: int = sockets[0].getsockname()[1]
+        # Whose its streams are; whoever counts them sets it.
+        self.traffics: tuple[Traffic, ...] = ()
         self._ended = tell_end(events, partial(PortStreamClosed, port=self.port))
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
@@ -73,7 +91,7 @@ class Listener:
             sock.close()
             return
         fields = tcpip_fields(self._bind, self.port, *origin)
-        Visitor(self._leg, self._ended).begin(sock, fields)
+        Visitor(self._leg, self._ended, self.traffics).begin(sock, fields)
 
     def _scarce(self, sock: socket.socket) -> bool:
         short = scarce(sock, SPARE_FOR_LEGS)

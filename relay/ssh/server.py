@@ -96,6 +96,8 @@ class ServerLeg(Leg, FastServerConnection):
         self.origin = ("", 0)
         self.peer = "?"
         self.logged_in = False
+        # When it has, in Unix time.
+        self.since = 0.0
         # Who is behind it; one that does not say when it started did so now.
         self.program = Program(self.loop.time())
         # Requests to log in that were refused. The first is nearly always the method "none", by

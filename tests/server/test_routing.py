@@ -33,6 +33,7 @@ class ElsewhereRoute:
         self.name = "gpu1:8000"
         self.leg = leg
         self.traffic = Traffic()
+        self.traffics = (self.traffic,)
         self.is_full = full
         self.carried: list[tuple[int, int]] = []
 
