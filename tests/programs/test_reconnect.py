@@ -39,14 +39,9 @@ def kill(b: Server) -> None:
 def start_again(site: Site, b: Server) -> Server:
     """B as it was: the same port and, from its folder, the same key."""
     process = site.ours(
-        "relay-server",
-        "--listen",
-        f"127.0.0.1:{b.port}",
-        "--state-dir",
-        site.folder / "state",
-        "--drain",
-        "0",
-    )
+        "relay-server", "--listen", f"127.0.0.1:{b.port}", "--state-dir", site.folder / "state",
+        "--drain", "0",
+    )  # fmt: skip
     process.wait_for("listening on")
     return Server(process, b.port)
 
