@@ -81,9 +81,12 @@ def test_several_at_once(tmp_path: Path) -> None:
 def test_a_server_that_ends_is_no_silence(tmp_path: Path) -> None:
     forked = Process("forked", [ITSELF, "wait"], tmp_path, Fork)
     forked.wait_for("environment")
-    os.kill(psutil.Process(forked.pid).ppid(), signal.SIGKILL)
-    with pytest.raises(RuntimeError, match=r"the server of forks has ended:\nexit code -9"):
-        forked.end()
-    with pytest.raises(RuntimeError, match="the server of forks has ended"):
-        Process("forked", [ITSELF, "end", "0"], tmp_path, Fork)
-    os.kill(forked.pid, signal.SIGKILL)
+    program = psutil.Process(forked.pid)
+    try:
+        program.parent().kill()
+        with pytest.raises(RuntimeError, match=r"the server of forks has ended:\nexit code -9"):
+            forked.end()
+        with pytest.raises(RuntimeError, match="the server of forks has ended"):
+            Process("forked", [ITSELF, "end", "0"], tmp_path, Fork)
+    finally:
+        program.kill()
