@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import anyio
 
 from relay.core.services import GOODBYE
@@ -29,14 +27,13 @@ class Drain:
     async def wait(self, seconds: float) -> None:
         """Until every stream is over, for at most so long. A leg is told to go as soon as it has
         none: its client can look for another relay."""
-        loop = asyncio.get_running_loop()
         busy = sum(bool(leg.handlers) for leg in self._legs)
         if busy:
             self._events.emit(Draining(busy, seconds))
         for leg in self._legs:
             if leg.handlers:
                 # Later: the leg is in the middle of the packet that made it idle.
-                leg.when_idle = lambda idle: loop.call_soon(idle.dismiss, GOODBYE)
+                leg.when_idle = lambda idle: idle.loop.call_soon(idle.dismiss, GOODBYE)
             else:
                 leg.dismiss(GOODBYE)
         if self._legs:
