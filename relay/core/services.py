@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
 from relay.core.forward import MAX_PORT, format_address
@@ -40,6 +41,20 @@ GOODBYE: Final = "the relay is stopping"
 Holder = TypeVar("Holder")
 ServiceKey = tuple[str, int]
 """What tells services apart: `service_key`."""
+
+
+class ServiceRefusal(StrEnum):
+    """Why an agent may not publish a service. The names are for programs, and stay; the sentences
+    are for people."""
+
+    NO_RIGHT = "its key may not publish it"
+    NO_PORT = "there is no such port"
+    PRIVILEGED = "no permitlisten of its key has this port below 1024 (--privileged-ports)"
+    NOT_SHARED = "services of this name are not shared here (--share-services)"
+    MAY_NOT_SHARE = "no permitlisten of its key names it, which sharing needs"
+    STOPPING = GOODBYE
+    HELD = "another program has it"
+    UNUSABLE = "there cannot be such a service"
 
 
 class ServiceError(LocalError):

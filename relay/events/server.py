@@ -112,6 +112,8 @@ class ServiceRefused(Event):
 
     service: str
     leg: LegName
+    cause: str
+    """The name of a `relay.core.services.ServiceRefusal`."""
     reason: str
 
 

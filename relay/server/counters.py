@@ -55,11 +55,11 @@ class Counters:
             ServicePublished: self._published,
             LimitHit: self._limit_hit,
             StreamRefused: self._stream_refused,
-            KeyRefused: self._refused("login", "key"),
-            SignatureRefused: self._refused("login", "signature"),
-            RightsLost: self._refused("login", "rights lost"),
-            ServiceRefused: self._refused("service", "forward"),
-            RequestRefused: self._refused("request", "not served"),
+            KeyRefused: self._refused("login", "KEY"),
+            SignatureRefused: self._refused("login", "SIGNATURE"),
+            RightsLost: self._refused("login", "RIGHTS_LOST"),
+            ServiceRefused: self._service_refused,
+            RequestRefused: self._refused("request", "NOT_SERVED"),
         }
 
     def __call__(self, event: Event) -> None:
@@ -81,7 +81,10 @@ class Counters:
         self.limits[event.limit] += 1
 
     def _stream_refused(self, event: StreamRefused) -> None:
-        self.refusals["stream", OpenFailure(event.code).name.lower().replace("_", " ")] += 1
+        self.refusals["stream", OpenFailure(event.code).name] += 1
+
+    def _service_refused(self, event: ServiceRefused) -> None:
+        self.refusals["service", event.cause] += 1
 
     def _refused(self, what: str, why: str) -> Callable[[Event], None]:
         def count(event: Event) -> None:

@@ -45,7 +45,7 @@ async def run(
     supervisor = Supervisor()
     acceptors: list[Acceptor] = []
     try:
-        for sock in _sockets(config, log):
+        for sock in _sockets(config):
             acceptors.append(Acceptor(sock, relay.accept, relay.out_of_descriptors))
             events.emit(Listening(name_of(sock)))
         async with anyio.create_task_group() as tasks:
@@ -70,7 +70,7 @@ async def run(
         sink.report()
 
 
-def _sockets(config: ServerSettings, log: EventLog) -> list[socket.socket]:
+def _sockets(config: ServerSettings) -> list[socket.socket]:
     """The listening sockets: a supervisor's, or our own."""
     sockets = inherited_sockets()
     if sockets:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from relay.core.forward import MAX_PORT, format_address
 from relay.core.patterns import match_pattern
 from relay.core.services import (
-    GOODBYE,
     Registry,
     Service,
     ServiceError,
     ServiceHeld,
+    ServiceRefusal,
     is_address,
     is_privileged,
     unmarked,
@@ -91,16 +91,15 @@ class Services:
         """C's `tcpip-forward` (RFC 4254 §7.1). Returns the service's port, None if refused."""
         # Each turn either decides or has one holder less.
         while leg.alive:  # Else it vanished while its request waited: nobody would withdraw this.
-            reason = self._forbids(leg, bind, port)
-            if reason:
-                self._refuse_service(leg, bind, port, reason)
+            if refusal := self._forbids(leg, bind, port):
+                self._refuse_service(leg, bind, port, refusal)
                 return None
             held = self._take_over(leg, bind, port)
             if held is None:
                 return self._publish(leg, bind, port)
             if await held.holder.answers(ANSWER_WITHIN):
                 younger = f"{held} is held by {held.holder}, a younger program with this key"
-                self._refuse_service(leg, bind, port, younger)
+                self._refuse_service(leg, bind, port, ServiceRefusal.HELD, younger)
                 return None
             self._replace(held.holder)
         return None
@@ -112,35 +111,37 @@ class Services:
         try:
             service = self._enter(leg, bind, port)
         except (ServiceError, AddressError) as error:
-            self._refuse_service(leg, bind, port, str(error))
+            is_held = isinstance(error, ServiceHeld)
+            refusal = ServiceRefusal.HELD if is_held else ServiceRefusal.UNUSABLE
+            self._refuse_service(leg, bind, port, refusal, str(error))
             return None
         self._waiting.remove(leg, bind, port)
         self._held.published(service)
         self._events.emit(ServicePublished(str(service), leg.name))
         return service.port
 
-    def _forbids(self, leg: ServerLeg, bind: str, port: int) -> str:
-        """Why a leg may not publish this; empty: it may."""
+    def _forbids(self, leg: ServerLeg, bind: str, port: int) -> ServiceRefusal | None:
+        """Why a leg may not publish this; None: it may."""
         name = unmarked(bind)
         if leg.entry is None or not leg.entry.grant.may_publish(name, port):
-            return "its key may not publish it"
+            return ServiceRefusal.NO_RIGHT
         if port > MAX_PORT:
-            return "there is no such port"
+            return ServiceRefusal.NO_PORT
         if (
             is_privileged(name, port)
             and self.config.privileged_ports == "no"
             and not leg.entry.grant.may_publish_privileged(name, port)
         ):
-            return "no permitlisten of its key has this port below 1024 (--privileged-ports)"
+            return ServiceRefusal.PRIVILEGED
         where = format_address(name, port)
         shareable = any(match_pattern(where, pattern) for pattern in self.config.share_services)
         if name != bind and not shareable:
-            return "services of this name are not shared here (--share-services)"
+            return ServiceRefusal.NOT_SHARED
         if name != bind and not leg.entry.grant.may_share(name, port):
-            return "no permitlisten of its key names it, which sharing needs"
+            return ServiceRefusal.MAY_NOT_SHARE
         if self._drain.begun:
-            return GOODBYE
-        return ""
+            return ServiceRefusal.STOPPING
+        return None
 
     def _enter(self, leg: ServerLeg, bind: str, port: int) -> Service[ServerLeg]:
         """Enter a service, and open its port if it is one with a port. Raises `ServiceError` and
@@ -239,15 +240,19 @@ class Services:
     def withdraw_forbidden(self, leg: ServerLeg) -> None:
         """What the key of this leg may not publish any more. Streams that are open go on."""
         for service in self._registry.held_by(leg):
-            if reason := self._forbids(leg, service.bind, service.port):
+            if refusal := self._forbids(leg, service.bind, service.port):
                 self._registry.withdraw(service)
-                self._close(service, reason)
+                self._close(service, str(refusal))
                 self._tell_taken(service)
 
-    def _refuse_service(self, leg: ServerLeg, bind: str, port: int, reason: str) -> None:
+    def _refuse_service(
+        self, leg: ServerLeg, bind: str, port: int, refusal: ServiceRefusal, text: str = ""
+    ) -> None:
+        """`text` says more than the refusal."""
         if leg.is_ours:
             self._waiting.add(leg, bind, port, self.config.limits.services_per_key)
-        self._events.emit(ServiceRefused(format_address(bind, port), leg.name, reason))
+        service = format_address(bind, port)
+        self._events.emit(ServiceRefused(service, leg.name, refusal.name, text or str(refusal)))
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         """C's `cancel-tcpip-forward`. Streams that are open go on."""

@@ -122,7 +122,7 @@ SAID: list[tuple[Event, str, str, str, dict[str, Any]]] = [
         f"gpu1:80 published by {LEG}", {"service": "gpu1:80", "leg": LEG},
     ),
     (
-        ServiceRefused("gpu1:80", ME, "no"), "warning", "service refused",
+        ServiceRefused("gpu1:80", ME, "NO_RIGHT", "no"), "warning", "service refused",
         f"gpu1:80 refused to {LEG}: no", {"service": "gpu1:80", "leg": LEG, "reason": "no"},
     ),
     (

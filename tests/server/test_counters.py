@@ -13,6 +13,7 @@ from relay.events.server import (
     LimitHit,
     LoginFailed,
     ServicePublished,
+    ServiceRefused,
     ServiceWithdrawn,
     StreamRefused,
 )
@@ -86,8 +87,13 @@ def test_what_happens_is_counted_by_few_names() -> None:
     for number in range(3):
         events.emit(KeyRefused(ME, "192.0.2.1", f"SHA256:{number}", f"reason {number}"))
         events.emit(LimitHit("max-startups"))
+        events.emit(ServiceRefused("gpu1:80", ME, "HELD", f"somebody {number} has it"))
         code = OpenFailure.NOT_PUBLISHED
         events.emit(StreamRefused(f"gpu{number}:80", ME, code, "not there", inner=False))
     assert (counters.logins, counters.logins_failed, counters.published) == (1, 1, 1)
     assert counters.limits == {"max-startups": 3}
-    assert counters.refusals == {("login", "key"): 3, ("stream", "not published"): 3}
+    assert counters.refusals == {
+        ("login", "KEY"): 3,
+        ("service", "HELD"): 3,
+        ("stream", "NOT_PUBLISHED"): 3,
+    }
