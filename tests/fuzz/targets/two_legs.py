@@ -124,7 +124,7 @@ class World:
         await self._agent.settled()
         assert not self.faults.seen, self.faults.seen.pop()
         assert len(self.relay.legs) == 2, "a leg stays"
-        assert self.relay.services.published == self.relay.services.streams == 1
+        assert len(self.relay.services) == self.relay.services.traffic.open == 1
         assert self.engine.waiting == 0
 
 
