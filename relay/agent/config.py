@@ -9,7 +9,7 @@ from relay.core.forward import Forward
 from relay.core.grants import Permit
 from relay.core.limits import BUSY_POLL
 from relay.core.window import MOST
-from relay.sshconfig.client import ClientConfig, YesNo
+from relay.sshconfig.client import ClientConfig, ControlPath, YesNo
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class AgentConfig:
     permit_remote_open: tuple[Permit, ...] | None = None
     """Where the streams of a dynamic forward may go; None: anywhere."""
     endpoint: EndpointConfig | None = None
+    control: ControlPath | None = None
 
 
 @dataclass(frozen=True, slots=True)

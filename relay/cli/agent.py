@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from relay.cli.control_flags import AS_JSON, COMMAND, add_control_flags
 from relay.cli.parser import CommandLine
 from relay.cli.ssh_flags import add_ssh_flags
 from relay.cli.state_dir import default_state_dir
@@ -27,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     flags = parser.read(argv)
     # What follows is imported late, so that --help and a slip of the pen are answered at once.
+    if name := flags.value(COMMAND):
+        from relay.cli.agent_config import agent_command
+        from relay.cli.start import tell
+
+        as_json = bool(flags.value(AS_JSON))
+        settings = flags.settings(AgentSettings)
+        return tell(parser, lambda: agent_command(settings, name, as_json))
     from relay.cli.agent_config import agent_config
     from relay.cli.start import start
 
@@ -38,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     async def program() -> None:
         from relay.agent.program import run
+        from relay.cli.operate import operator
 
-        await run(config, log, prompt)
+        await run(config, log, prompt, operator(PROGRAM, config.control, log))
 
     return run_program(PROGRAM, program, log, on_hangup=prompt)
 
@@ -48,6 +57,7 @@ def _parser() -> CommandLine:
     parser = CommandLine(PROGRAM, f"[options] -R {FORWARD} [user@]host", DESCRIPTION, EXAMPLE)
     parser.add_settings(AgentSettings, state_dir=default_state_dir(PROGRAM))
     add_ssh_flags(parser, NOT_SERVED)
+    add_control_flags(parser, "-R")
     parser.add_commands()
     return parser
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from relay.agent.config import AgentConfig, EndpointConfig
 from relay.cli.client_config import client_config, forwards, read_config
+from relay.cli.control_path import control_path
 from relay.cli.start import Resolved
 from relay.core.forward import Forward, parse_port
 from relay.core.grants import parse_permitopen
@@ -15,6 +16,12 @@ from relay.errors import LocalError, UsageError
 from relay.settings.agent import SOCKS_EXIT, AgentSettings
 from relay.sshconfig import keywords
 from relay.sshconfig.client import DEFAULT_PORT
+from relay.sshconfig.config import Config
+
+if TYPE_CHECKING:
+    from relay.cli.control import Command
+
+PROGRAM: Final = "relay-agent"
 
 SOCKS_PORT: Final = 1080
 """What IANA has registered for SOCKS: who says it means that."""
@@ -28,24 +35,43 @@ def agent_config(settings: AgentSettings) -> Resolved[AgentConfig]:
         raise UsageError(
             "missing: -R, RemoteForward in ssh_config, or --endpoint: nothing to publish"
         )
-    meant = settings.socks_exit or config.all(keywords.PERMIT_REMOTE_OPEN)
     exits = [forward for forward in remote if forward.dynamic]
-    if exits and not meant:
-        raise UsageError(_no_target(exits[0]))
+    remote = tuple(_meant(one, settings, config) for one in remote)
     if settings.socks_exit and not exits:
         raise UsageError(f"{SOCKS_EXIT} is for -R [bind:]port without a target, and there is none")
     agent = AgentConfig(
         client=client_config(config, settings.client.config_file),
-        remote_forwards=tuple(map(_shared, remote)) if settings.share else remote,
+        remote_forwards=remote,
         exit_on_forward_failure=config.get(keywords.EXIT_ON_FORWARD_FAILURE, True),
         permit_remote_open=config.get(keywords.PERMIT_REMOTE_OPEN),
         endpoint=_endpoint(settings),
+        control=control_path(config, PROGRAM),
         once=settings.once,
         busy_poll=settings.busy_poll,
         max_window=settings.max_window,
     )
     verbosity = config.get(keywords.LOG_LEVEL, 0)
     return Resolved(agent, verbosity, tuple(config.passed_over))
+
+
+def agent_command(settings: AgentSettings, name: str, as_json: bool) -> Command:
+    """`-O`. Raises UsageError or FileError."""
+    from relay.cli.control import command
+
+    config = read_config(settings)
+    kinds = {"remote": keywords.REMOTE_FORWARD}
+
+    def prepared(forward: Forward) -> Forward:
+        return _meant(forward, settings, config)
+
+    return command(PROGRAM, name, as_json, config, kinds, prepared)
+
+
+def _meant(forward: Forward, settings: AgentSettings, config: Config) -> Forward:
+    """What `-R` means together with the other settings."""
+    if forward.dynamic and not (settings.socks_exit or config.all(keywords.PERMIT_REMOTE_OPEN)):
+        raise UsageError(_no_target(forward))
+    return _shared(forward) if settings.share else forward
 
 
 def _no_target(forward: Forward) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from relay.cli.control_flags import AS_JSON, COMMAND, add_control_flags
 from relay.cli.parser import CommandLine
 from relay.cli.ssh_flags import add_ssh_flags
 from relay.settings.client import FORWARD
@@ -26,6 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     flags = parser.read(argv)
     # What follows is imported late, so that --help and a slip of the pen are answered at once.
+    if name := flags.value(COMMAND):
+        from relay.cli.connect_config import connect_command
+        from relay.cli.start import tell
+
+        as_json = bool(flags.value(AS_JSON))
+        settings = flags.settings(ConnectSettings)
+        return tell(parser, lambda: connect_command(settings, name, as_json))
     from relay.cli.connect_config import connect_config
     from relay.cli.start import start
 
@@ -36,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prompt = Prompt()
 
     async def program() -> None:
+        from relay.cli.operate import operator
         from relay.connect.program import run
 
-        await run(config, log, prompt)
+        await run(config, log, prompt, operator(PROGRAM, config.control, log))
 
     return run_program(PROGRAM, program, log, on_hangup=prompt)
 
@@ -47,6 +56,7 @@ def _parser() -> CommandLine:
     parser = CommandLine(PROGRAM, f"[options] -L {FORWARD} [user@]host", DESCRIPTION, EXAMPLE)
     parser.add_settings(ConnectSettings)
     add_ssh_flags(parser, NOT_SERVED)
+    add_control_flags(parser, "-L or -D")
     parser.add_commands()
     return parser
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from relay.cli.client_config import client_config, forwards, read_config
+from relay.cli.control_path import control_path
 from relay.cli.start import Resolved
 from relay.connect.config import ConnectConfig
 from relay.errors import UsageError
@@ -10,6 +13,20 @@ from relay.settings.connect import ConnectSettings
 from relay.sshconfig import keywords
 from relay.sshconfig.values import stdio_forward
 from relay.sshconfig.words import Place
+
+if TYPE_CHECKING:
+    from relay.cli.control import Command
+
+PROGRAM: Final = "relay-connect"
+
+
+def connect_command(settings: ConnectSettings, name: str, as_json: bool) -> Command:
+    """`-O`. Raises UsageError or FileError."""
+    from relay.cli.control import command
+
+    config = read_config(settings)
+    kinds = {"local": keywords.LOCAL_FORWARD, "dynamic": keywords.DYNAMIC_FORWARD}
+    return command(PROGRAM, name, as_json, config, kinds, lambda forward: forward)
 
 
 def connect_config(settings: ConnectSettings) -> Resolved[ConnectConfig]:
@@ -39,6 +56,7 @@ def connect_config(settings: ConnectSettings) -> Resolved[ConnectConfig]:
         max_window=settings.max_window,
         keep_trying=settings.keep_trying,
         wait=settings.wait,
+        control=control_path(config, PROGRAM),
     )
     verbosity = config.get(keywords.LOG_LEVEL, 0)
     return Resolved(connect, verbosity, tuple(config.passed_over))

@@ -25,9 +25,7 @@ NOT_SERVED: Final = {
     "-I": "give PKCS#11 keys to ssh-agent",
     "-K": "keys are the only way to log in",
     "-M": "connections are not shared",
-    "-O": "connections are not shared",
     "-Q": "--help and the README name what there is",
-    "-S": "connections are not shared",
     "-s": "no command or subsystem is run",
     "-t": "there is no terminal at the other end",
     "-V": "use --version",
@@ -38,7 +36,7 @@ NOT_SERVED: Final = {
 }
 """Flags of ssh that would promise what neither program does."""
 
-_WITH_VALUE: Final = "BDEeILOQRSWw"
+_WITH_VALUE: Final = "BDEeILQRWw"
 
 
 def add_ssh_flags(parser: CommandLine, not_served: dict[str, str]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from relay.cli.parser import CommandLine, Flags
 from relay.errors import ConfigError, LocalError, UsageError
 from relay.observe.log import EventLog, configure
+
+if TYPE_CHECKING:
+    from relay.cli.control import Command
 
 Settings = TypeVar("Settings", bound=Any)
 Config = TypeVar("Config", bound=Any)
@@ -54,6 +57,17 @@ def start(
     except LocalError as error:
         _complain(parser, error)
     return resolved.config, log
+
+
+def tell(parser: CommandLine, command: Callable[[], Command]) -> int:
+    """`-O`: the exit code. Exits with one line if the settings are wrong."""
+    from relay.cli.control import run
+
+    try:
+        asked = command()
+    except LocalError as error:
+        _complain(parser, error)
+    return run(asked)
 
 
 def _complain(parser: CommandLine, error: LocalError) -> NoReturn:

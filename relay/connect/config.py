@@ -8,7 +8,7 @@ from relay.core.forward import Forward
 from relay.core.limits import BUSY_POLL
 from relay.core.window import MOST
 from relay.settings.connect import DEFAULT_WAIT
-from relay.sshconfig.client import ClientConfig
+from relay.sshconfig.client import ClientConfig, ControlPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +39,4 @@ class ConnectConfig:
     """A refusal that only a person can undo does not end the program."""
     wait: float = DEFAULT_WAIT
     """Seconds that a new connection waits while there is no leg, or behind a new leg no service."""
+    control: ControlPath | None = None

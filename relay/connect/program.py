@@ -61,29 +61,39 @@ async def forward(
     operate: Operate[Forward] | None,
 ) -> None:
     """Everything but `-W`."""
-    async with anyio.create_task_group() as tasks:
-        gate: Gate[ClientLeg] = Gate(config.wait, tasks)
+    async with anyio.create_task_group() as waiting:
+        gate: Gate[ClientLeg] = Gate(config.wait, waiting)
         with closing(Listeners(config, gate, events)) as listeners:
-            desired: Reconciler[Forward] = Reconciler()
-            for one in config.local_forwards + config.dynamic_forwards:
-                desired.want(one)
-
-            def refused(_: Desired[Forward], error: RelayError) -> None:
-                if config.exit_on_forward_failure:
-                    raise error
-                events.emit(NotReady(str(error)))
-
-            # Before B is dialled: what is wrong on this machine is told first.
-            await desired.begin(listeners, refused)
-            tasks.start_soon(desired.run, listeners)
-            tasks.start_soon(obey, prompt, desired)
             carried = Carried(config, gate, listeners, events, engine)
+            # Before B is dialled: what is wrong on this machine is told first.
+            desired = await opened(config, listeners, events)
             supervising = supervisor(config, events, prompt, wanted=gate.wanted)
-            if operate is not None:
-                end = tasks.cancel_scope.cancel
-                running = Running(supervising, desired, carried.streams, carried.about, end)
-                tasks.start_soon(operate, running)
-            await supervising.run(carried.attempt)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(desired.run, listeners)
+                tasks.start_soon(obey, prompt, desired)
+                if operate is not None:
+                    end = tasks.cancel_scope.cancel
+                    running = Running(supervising, desired, carried.streams, carried.about, end)
+                    tasks.start_soon(operate, running)
+                await supervising.run(carried.attempt)
+        waiting.cancel_scope.cancel()
+
+
+async def opened(
+    config: ConnectConfig, listeners: Listeners, events: Events
+) -> Reconciler[Forward]:
+    """All that is configured is open, or told. Raises `AddressError` when that is to be the end."""
+    desired: Reconciler[Forward] = Reconciler()
+    for one in config.local_forwards + config.dynamic_forwards:
+        desired.want(one)
+
+    def refused(_: Desired[Forward], error: RelayError) -> None:
+        if config.exit_on_forward_failure:
+            raise error
+        events.emit(NotReady(str(error)))
+
+    await desired.begin(listeners, refused)
+    return desired
 
 
 async def obey(prompt: Prompt, desired: Reconciler[Forward]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 
 from relay.control.api import HOST, JSON
 from relay.control.limits import SERVER_WAIT
-from relay.control.place import is_ours
+from relay.control.place import is_believed
 from relay.errors import LegLost, Refused
 from relay.system import unix_socket
 
@@ -42,8 +43,20 @@ class UnixConnection(HTTPConnection):
         sock = self.sock = unix_socket()
         sock.settimeout(self.timeout)
         sock.connect(str(self._path))
-        if not is_ours(sock):
+        if not is_believed(sock, self._path):
             raise Refused(f"{self._path}: another user listens there")
+
+
+def find(paths: Sequence[Path]) -> Path:
+    """The first at which a program listens. Raises `LegLost`."""
+    for path in paths:
+        try:
+            with closing(unix_socket()) as sock:
+                sock.connect(str(path))
+                return path
+        except OSError:
+            pass
+    raise LegLost(f"no program is there: looked at {' and '.join(map(str, paths))}")
 
 
 def ask(

@@ -61,8 +61,10 @@ class Operations:
         the end at once."""
         if self._waits:
             desired = self._running.desired
-            for one in desired.forwards:
-                desired.drop(one.key)
+            dropped = [one for one in desired.forwards if desired.drop(one.key)]
+            with anyio.move_on_after(SERVER_WAIT):
+                for one in dropped:
+                    await desired.settled(one)
             while self._running.streams():  # noqa: ASYNC110  # A leg tells nobody of its last one.
                 await anyio.sleep(STREAMS_LOOKED_AT)
         self._running.exit()

@@ -14,6 +14,7 @@ from relay.sshconfig.client import DEFAULT_PORT
 FORWARD: Final = "[bind:]port:host:hostport"
 
 HOW_TO_REACH: Final = "how to reach the server"
+WHILE_IT_RUNS: Final = "change it while it runs"
 
 # Of several values the first one counts, as in ssh_config; keys add up.
 _keyword = partial(option, many=True, default=(), group=HOW_TO_REACH)
@@ -75,6 +76,16 @@ class ClientSettings:
             )
             for flag, family, name in (("-4", "inet", "IPv4"), ("-6", "inet6", "IPv6"))
         )
+    )
+    control_path: tuple[str, ...] = option(
+        "-S",
+        keyword="ControlPath",
+        kind=Kind("PATH", str, completed="file"),
+        many=True,
+        default=(),
+        group=WHILE_IT_RUNS,
+        help="the unix socket at which it can be changed; none: it cannot (default: one for each "
+        "destination, for you alone)",
     )
     config_file: str | None = option(
         "-F",

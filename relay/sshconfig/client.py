@@ -21,6 +21,15 @@ SERVER_ALIVE_COUNT_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
+class ControlPath:
+    """Where a running program can be looked at and changed (ControlPath)."""
+
+    path: Path
+    is_default: bool
+    """Nobody has asked for it: it is no matter if it cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientConfig:
     """How `relay-agent` and `relay-connect` reach B and who they are there. ssh_config's words."""
 

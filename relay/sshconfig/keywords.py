@@ -60,6 +60,7 @@ CERTIFICATE_FILE: Final = Keyword("CertificateFile", values.one, adds_up=True)
 CIPHERS: Final = Keyword("Ciphers", values.one)
 CLEAR_ALL_FORWARDINGS: Final = Keyword("ClearAllForwardings", values.flag)
 CONNECT_TIMEOUT: Final = Keyword("ConnectTimeout", values.seconds)
+CONTROL_PATH: Final = Keyword("ControlPath", values.one)
 DYNAMIC_FORWARD: Final = Keyword("DynamicForward", values.dynamic_forward, adds_up=True)
 EXIT_ON_FORWARD_FAILURE: Final = Keyword("ExitOnForwardFailure", values.flag)
 GATEWAY_PORTS: Final = Keyword("GatewayPorts", values.flag)
@@ -132,7 +133,7 @@ in the log, with -v."""
 _WITHOUT_MEANING: Final = """
     afstokenpassing canonicalizepermittedcnames casignaturealgorithms
     challengeresponseauthentication channeltimeout checkhostip cipher compression
-    compressionlevel connectionattempts controlmaster controlpath controlpersist
+    compressionlevel connectionattempts controlmaster controlpersist
     dsaauthentication enableescapecommandline enablesshkeysign escapechar fallbacktorsh
     fingerprinthash forkafterauthentication forwardagent forwardx11 forwardx11timeout
     forwardx11trusted globalknownhostsfile2 gssapiauthentication gssapiclientidentity

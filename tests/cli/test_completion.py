@@ -38,6 +38,7 @@ CASES = [
     ("relay-connect", "-i a-k", "-i a-key"),
     ("relay-connect", "-F an", r"-F an\ odd\ name"),
     ("relay-agent", "--endp", "--endpoint"),
+    ("relay-agent", "-O sta", "-O status"),
     ("relay-server", "--gateway-ports cl", "--gateway-ports clientspecified"),
     ("relay-server", "--host-key a-k", "--host-key a-key"),
 ]

@@ -42,7 +42,7 @@ class Started:
 
     configs: list[Any] = field(default_factory=list)
 
-    async def run(self, config: Any, log: EventLog, reread: object = None) -> None:
+    async def run(self, config: Any, log: EventLog, *operated_by: object) -> None:
         self.configs.append(config)
 
     def agent(self, *argv: str) -> AgentConfig:

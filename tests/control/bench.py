@@ -39,18 +39,8 @@ class Program:
     streams: int = 0
     exited: anyio.Event = field(default_factory=anyio.Event)
     silent: bool = False
-    # What it is asked to end is begun anew.
-    never_ends: bool = False
     asked: list[str] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
-
-    async def operated(self, running: Running[Forward]) -> None:
-        while True:
-            await operate(
-                "relay-agent", self.path, OF_AGENT, EventLog("test"), running, is_default=True
-            )
-            if not self.never_ends:
-                return
 
     async def ask(self, desired: Desired[Forward], granted: Callable[[int], None]) -> None:
         self.asked.append(str(desired.key))
@@ -116,7 +106,12 @@ async def program(folder: Path) -> AsyncIterator[Program]:
     running = Running(supervisor, one.desired, lambda: one.streams, dict, lambda: one.exited.set())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.desired.run, one)
-        tasks.start_soon(one.operated, running)
+        tasks.start_soon(
+            partial(
+                operate, "relay-agent", one.path, OF_AGENT, EventLog("test"), running,
+                is_default=True,
+            )
+        )  # fmt: skip
         while not one.path.exists():  # noqa: ASYNC110
             await anyio.sleep(0.01)
         yield one

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import anyio
-import anyio.from_thread
 import pytest
 import requests
 import schemathesis
@@ -19,6 +20,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from relay.control import openapi
+from relay.control.api import Answer
 from relay.control.kinds import OF_AGENT, OF_CONNECT
 from relay.control.operations import Operations
 from tests.control.bench import Program, program
@@ -61,25 +63,31 @@ class UnixAdapter(HTTPAdapter):
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[requests.Session]:
-    """A program in a thread; it is asked to stop again and again, and goes on."""
+    """A program in a thread. It is asked to end again and again, and says yes, and goes on."""
+    ends = Operations._ends
+
+    def goes_on(self: Operations, *, waits: bool) -> Answer:
+        return replace(ends(self, waits=waits), after=lambda: None)
+
     started, over = threading.Event(), threading.Event()
     programs: list[Program] = []
 
     async def main() -> None:
         async with program(tmp_path_factory.mktemp("control")) as one:
-            one.never_ends = True
             programs.append(one)
             started.set()
             await anyio.to_thread.run_sync(over.wait)
 
     thread = threading.Thread(target=anyio.run, args=(main,))
     thread.start()
-    started.wait()
-    with requests.Session() as session:
-        session.mount("http://", UnixAdapter(programs[0]))
-        yield session
-    over.set()
-    thread.join()
+    try:
+        started.wait()
+        with mock.patch.object(Operations, "_ends", goes_on), requests.Session() as session:
+            session.mount("http://", UnixAdapter(programs[0]))
+            yield session
+    finally:
+        over.set()
+        thread.join()
 
 
 @schema.parametrize()

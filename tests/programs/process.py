@@ -141,8 +141,11 @@ class Process:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Nothing of the user's takes part: no ssh-agent, no home; and this very package."""
-    ours = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
+    """Nothing of the user's takes part: no ssh-agent, no home, no folder of running programs; and
+    this very package."""
+    left_out = ("SSH_AUTH_SOCK", "RUNTIME_DIRECTORY", "STATE_DIRECTORY")
+    ours = {key: value for key, value in os.environ.items() if key not in left_out}
     paths = [str(Path(relay.__file__).parent.parent), ours.get("PYTHONPATH", "")]
     ours["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return ours | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}
+    home = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+    return ours | home | {"PYTHONUNBUFFERED": "1"}
