@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from relay.cli.control_flags import AS_JSON, COMMAND, add_control_flags
@@ -30,11 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What follows is imported late, so that --help and a slip of the pen are answered at once.
     if name := flags.value(COMMAND):
         from relay.cli.agent_config import agent_command
+        from relay.cli.control import run as run_command
         from relay.cli.start import tell
 
         as_json = bool(flags.value(AS_JSON))
         settings = flags.settings(AgentSettings)
-        return tell(parser, lambda: agent_command(settings, name, as_json))
+        return tell(parser, lambda: partial(run_command, agent_command(settings, name, as_json)))
     from relay.cli.agent_config import agent_config
     from relay.cli.start import start
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from relay.cli.control_flags import AS_JSON, COMMAND
 from relay.cli.parser import CommandLine, Flags
 from relay.cli.state_dir import default_state_dir
-from relay.settings.kinds import FILE
+from relay.settings.client import WHILE_IT_RUNS
+from relay.settings.kinds import FILE, one_of
 from relay.settings.option import Option
 from relay.settings.server import ServerSettings
 
@@ -31,15 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `relay-server`; `argv` is without the program's name. Returns the exit code."""
     parser = _parser()
     flags = parser.read(argv)
+    if name := flags.value(COMMAND):
+        return _tell(parser, flags, name)
+    if "what" in flags.given:
+        parser.error(f"unrecognized arguments: {flags.given['what']}")
     # What follows is imported late, so that --help and a slip of the pen are answered at once.
     from relay.cli.start import start
 
     config, log = start(parser, flags, lambda: read_settings(flags), resolve)
 
     async def program() -> None:
+        from relay.control.of_server import operate
         from relay.server.program import run
 
-        await run(config, log, lambda: read_settings(flags))
+        operator = partial(operate, config.state_dir, log)
+        await run(config, log, lambda: read_settings(flags), operator)
 
     from relay.cli.run import run_program
 
@@ -50,6 +59,12 @@ def _parser() -> CommandLine:
     parser = CommandLine(PROGRAM, "[options]", DESCRIPTION, EXAMPLE)
     parser.add_settings(ServerSettings, state_dir=default_state_dir(PROGRAM))
     parser.add_option("config", CONFIG)
+    for name, option in CONTROL.items():
+        parser.add_option(name, option)
+    parser.group(WHILE_IT_RUNS).add_argument(
+        "what", metavar="WHAT", nargs="?",
+        help="for kick: a key's fingerprint, a leg's number, a service, a stream's number",
+    )  # fmt: skip
     parser.add_commands()
     return parser
 
@@ -59,6 +74,34 @@ CONFIG: Final = Option(
     help="TOML file with these flags as keys (drain = 30); read again on SIGHUP; flags win",
 )  # fmt: skip
 """No setting: what names the file cannot stand in it."""
+
+
+CONTROL: Final = {
+    COMMAND: Option(
+        ("-O",), kind=one_of("status", "legs", "services", "streams", "kick", "reload", "drain"),
+        group=WHILE_IT_RUNS,
+        help="tell the server that runs with this --state-dir: show how it is, end WHAT, read the "
+        "configuration again, or end when the streams have ended",
+    ),
+    AS_JSON: Option(("--json",), group=WHILE_IT_RUNS, help="show it for machines"),
+    "watch": Option(("--watch",), group=WHILE_IT_RUNS, help="show it again every second"),
+}  # fmt: skip
+
+
+def _tell(parser: CommandLine, flags: Flags, name: str) -> int:
+    """`-O`: the exit code."""
+    from relay.cli import control_server
+    from relay.cli.start import tell
+
+    what = flags.given.get("what")
+    about = {"as_json": bool(flags.value(AS_JSON)), "watch": bool(flags.value("watch"))}
+
+    def command() -> Callable[[], int]:
+        control_server.check(name, what, **about)
+        folder = read_settings(flags).state_dir
+        return partial(control_server.run, name, what, folder, **about)
+
+    return tell(parser, command)
 
 
 def read_settings(flags: Flags) -> ServerSettings:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from relay.cli.parser import CommandLine, Flags
 from relay.errors import ConfigError, LocalError, UsageError
 from relay.observe.log import EventLog, configure
-
-if TYPE_CHECKING:
-    from relay.cli.control import Command
 
 Settings = TypeVar("Settings", bound=Any)
 Config = TypeVar("Config", bound=Any)
@@ -59,15 +56,13 @@ def start(
     return resolved.config, log
 
 
-def tell(parser: CommandLine, command: Callable[[], Command]) -> int:
-    """`-O`: the exit code. Exits with one line if the settings are wrong."""
-    from relay.cli.control import run
-
+def tell(parser: CommandLine, command: Callable[[], Callable[[], int]]) -> int:
+    """`-O`: the exit code of the command. Exits with one line if the settings are wrong."""
     try:
         asked = command()
     except LocalError as error:
         _complain(parser, error)
-    return run(asked)
+    return asked()
 
 
 def _complain(parser: CommandLine, error: LocalError) -> NoReturn:

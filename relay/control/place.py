@@ -13,6 +13,9 @@ from relay.system import peer_user, user_id
 FOLDER: Final = "ssh-relay"
 """In the runtime folder of the user."""
 
+SERVER_SOCKET: Final = "control.sock"
+"""relay-server's, in its state folder."""
+
 ROOT: Final = 0
 
 

@@ -42,11 +42,14 @@ async def operate(
     await operations.end()
 
 
-async def control(path: Path, routes: list[Route], log: EventLog, *, is_default: bool) -> None:
+async def control(
+    path: Path, routes: list[Route], log: EventLog, *, is_default: bool, folder: bool = True
+) -> None:
     """Serve the routes until cancelled. A program goes on without when it cannot listen, and says
-    so; of the default path, which nobody has asked for, only that another one has it."""
+    so; of the default path, which nobody has asked for, only that another one has it. Its folder is
+    made, unless `folder` says that it is there for more than this."""
     try:
-        if is_default:
+        if is_default and folder:
             make_folder(path.parent)
         claimed = await listen(path)
     except AddressError as error:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -33,11 +36,29 @@ from relay.trust.hostkeys import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """B while it runs, for who looks at it and changes it."""
+
+    relay: Relay
+    reload: Callable[[], None]
+    """Raises `LocalError`; then everything stays as it was."""
+    drain: Callable[[], object]
+    """End as on a signal."""
+
+
+Operate = Callable[[RunningServer], Coroutine[Any, Any, None]]
+"""Runs beside B for as long as it does."""
+
+
 async def run(
-    config: ServerSettings, log: EventLog, reread: Callable[[], ServerSettings] | None = None
+    config: ServerSettings,
+    log: EventLog,
+    reread: Callable[[], ServerSettings] | None = None,
+    operate: Operate | None = None,
 ) -> None:
-    """Serve until cancelled, then let the streams finish. Raises `LocalError` when it cannot
-    begin. `reread` gives the configuration as it is now, for SIGHUP."""
+    """Serve until cancelled, or until `operate` ends it, then let the streams finish. Raises
+    `LocalError` when it cannot begin. `reread` gives the configuration as it is now, for SIGHUP."""
     engine = Engine(asyncio.get_running_loop())
     sink = LogSink(log)
     events = Events(sink)
@@ -50,6 +71,10 @@ async def run(
             events.emit(Listening(name_of(sock)))
         async with anyio.create_task_group() as tasks:
             await tasks.start(_reload_on_signal, relay, supervisor, reread)
+            if operate is not None:
+                reload = partial(_reload, relay, supervisor, reread)
+                running = RunningServer(relay, reload, tasks.cancel_scope.cancel)
+                tasks.start_soon(operate, running)
             tasks.start_soon(sink.run)
             tasks.start_soon(relay.judge.run)
             tasks.start_soon(_feed_watchdog, relay, supervisor)
@@ -98,15 +123,27 @@ async def _reload_on_signal(
     with open_signal_receiver(RELOAD) as signals:
         task_status.started()
         async for _ in signals:
-            if reread is None:
-                continue
-            supervisor.reloading()
             try:
-                relay.configure(reread())
-            except LocalError as error:
-                text = "{reason}; everything stays as it was"
-                relay.events.note("error", "reload failed", text, reason=str(error))
-            supervisor.ready(relay.status())
+                _reload(relay, supervisor, reread)
+            except LocalError:
+                pass  # It has been told.
+
+
+def _reload(
+    relay: Relay, supervisor: Supervisor, reread: Callable[[], ServerSettings] | None
+) -> None:
+    """Go on with the configuration as it is now. Raises `LocalError` when it is wrong."""
+    if reread is None:
+        return
+    supervisor.reloading()
+    try:
+        relay.configure(reread())
+    except LocalError as error:
+        text = "{reason}; everything stays as it was"
+        relay.events.note("error", "reload failed", text, reason=str(error))
+        raise
+    finally:
+        supervisor.ready(relay.status())
 
 
 async def _feed_watchdog(relay: Relay, supervisor: Supervisor) -> None:

@@ -263,6 +263,12 @@ class Services:
                 return True
         return False
 
+    def end(self, route: AgentRoute, reason: str) -> None:
+        """Take a service from its agent, who may ask for it again. Streams that are open go on."""
+        self._registry.withdraw(route.service)
+        self._close(route.service, reason)
+        self._tell_taken(route.service)
+
     def _close(self, service: Service[ServerLeg], reason: str) -> None:
         """It is withdrawn from the registry."""
         del self._routes[service]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from relay.core.channel import MIN_PACKET
+from relay.core.channel import MIN_PACKET, Half
 from relay.core.limits import RELEASE_BELOW
 from relay.core.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
 from relay.events import Events
@@ -135,6 +135,15 @@ class SplicedStream:
         if not self.failure:
             self.failure = "too much waits for who does not read it"
         self.run(self.splice.overflow(side))
+
+    def end(self, reason: str) -> bool:
+        """Break it off, once it is open. Returns whether it was."""
+        if self.splice.over or self.splice.channels[Side.ACCEPTOR].sending is Half.WAITING:
+            return False
+        if not self.failure:
+            self.failure = reason
+        self.run(self.splice.overflow(Side.OPENER))
+        return True
 
     def lost(self, side: Side) -> None:
         """A leg is gone."""

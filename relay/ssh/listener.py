@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from relay.core.channel import Half
 from relay.core.traffic import Traffic
 from relay.errors import AddressError
 from relay.events import Events
@@ -54,6 +55,15 @@ class Visitor(Endpoint):
     def failed(self, code: int, reason: str) -> None:
         self._patience.answered()
         super().failed(code, reason)
+
+    def end(self, reason: str) -> bool:
+        """Break it off, once it is open. Returns whether it was."""
+        if self.channel.sending is Half.WAITING:
+            return False
+        self._close_channel()
+        self._drop_socket(reset=True)
+        self._report(reason)
+        return True
 
     def leg_lost(self) -> None:
         self._patience.answered()

@@ -3,10 +3,11 @@ document and makes up the requests."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import anyio
@@ -41,10 +42,14 @@ def document() -> Any:
 schema = schemathesis.openapi.from_dict(document())
 
 
+class Connects(Protocol):
+    def connect(self) -> socket.socket: ...
+
+
 class UnixAdapter(HTTPAdapter):
     """requests, over a unix socket."""
 
-    def __init__(self, one: Program) -> None:
+    def __init__(self, one: Connects) -> None:
         super().__init__()
         self._one = one
 

@@ -1,0 +1,91 @@
+"""The control API of relay-server as OpenAPI: `openapi.py` has what is common."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.control.openapi import (
+    COUNT,
+    ERROR,
+    SECONDS,
+    TEXT,
+    Schema,
+    answer,
+    described,
+    list_of,
+    object_of,
+    operation,
+    ref,
+)
+
+VERSION: Final = described(
+    "of this object: a field is added without another one, and none is dropped or changed",
+    {"const": 1},
+)
+MAYBE_COUNT: Final[Schema] = {"type": ["integer", "null"], "minimum": 0}
+MAYBE_SECONDS: Final[Schema] = {"type": ["number", "null"], "minimum": 0}
+
+REFUSAL: Final = object_of({"what": TEXT, "why": TEXT, "count": COUNT})
+
+SCHEMAS: Final[Schema] = {
+    "Status": object_of({
+        "version": VERSION, "program": TEXT, "release": TEXT, "pid": COUNT, "uptime": SECONDS,
+        "legs": COUNT, "connections": described("those that have not logged in as well", COUNT),
+        "services": COUNT, "streams": COUNT, "streams_opened": COUNT,
+        "bytes_there": described("to services", COUNT), "bytes_back": COUNT,
+        "logins": COUNT, "logins_failed": COUNT, "refusals": list_of(REFUSAL),
+        "limits_hit": {"type": "object", "additionalProperties": COUNT},
+    }),
+    "Legs": object_of({"version": VERSION, "legs": list_of(ref("Leg"))}),
+    "Leg": object_of({
+        "leg": described("its number, which no other leg of the process has", COUNT),
+        "fingerprint": TEXT, "comment": TEXT, "peer": TEXT, "user": TEXT, "client": TEXT,
+        "cipher": TEXT, "seconds": SECONDS, "services": COUNT, "streams": COUNT,
+        "bytes_received": COUNT, "bytes_sent": COUNT, "bytes_waiting": COUNT,
+    }),
+    "Services": object_of({"version": VERSION, "services": list_of(ref("Service"))}),
+    "Service": object_of({
+        "service": TEXT, "leg": COUNT, "fingerprint": TEXT, "comment": TEXT, "peer": TEXT,
+        "seconds": SECONDS, "streams": COUNT, "streams_opened": COUNT,
+        "bytes_there": COUNT, "bytes_back": COUNT,
+    }),
+    "Streams": object_of({"version": VERSION, "streams": list_of(ref("Stream"))}),
+    "Stream": object_of({
+        "stream": described("its opener's leg, and its channel there", TEXT),
+        "service": TEXT,
+        "opener": described("a leg's number; null: it came by an open port", MAYBE_COUNT),
+        "agent": COUNT, "comment": TEXT, "peer": TEXT, "seconds": MAYBE_SECONDS,
+        "bytes_there": COUNT, "bytes_back": COUNT,
+    }),
+    "Ended": object_of({
+        "version": VERSION,
+        "legs": list_of(TEXT), "services": list_of(TEXT), "streams": list_of(TEXT),
+    }),
+    "Reloaded": object_of({"version": VERSION, "reloaded": {"type": "boolean"}}),
+    "Draining": object_of({"version": VERSION, "pid": COUNT, "streams": COUNT}),
+    "Error": ERROR,
+}  # fmt: skip
+
+STATUS: Final = operation("status", "How it is", {200: answer("so", ref("Status"))})
+LEGS: Final = operation("legs", "Who has logged in", {200: answer("all", ref("Legs"))})
+SERVICES: Final = operation("services", "What is published", {200: answer("all", ref("Services"))})
+STREAMS: Final = operation("streams", "What is open", {200: answer("all", ref("Streams"))})
+KICK: Final = operation(
+    "kick",
+    "End a key's legs (SHA256:...), a leg (12), a service with its streams (name:port), or a "
+    "stream (12.3). Who may come back does",
+    {200: answer("what was ended", ref("Ended")), 404: answer("nothing is", ref("Error"))},
+    requestBody={
+        "required": True,
+        "content": {"application/json": {"schema": object_of({"what": TEXT})}},
+    },
+)
+RELOAD: Final = operation(
+    "reload", "Read the configuration again, as on SIGHUP", {200: answer("read", ref("Reloaded"))}
+)
+DRAIN: Final = operation(
+    "drain",
+    "Take nothing new, and end when the streams have ended, or --drain is over",
+    {202: answer("it ends", ref("Draining"))},
+)
+OPENAPI: Final = operation("openapi", "This document", {200: answer("it", {"type": "object"})})
