@@ -22,7 +22,7 @@ from relay.errors import LocalError, UsageError
 from relay.observe.log import EventLog
 from relay.server.counters import Reading
 from relay.server.kick import kick, stream_id
-from relay.server.program import RunningServer
+from relay.server.running import RunningServer
 from relay.ssh.listener import Visitor
 from relay.ssh.server import ServerLeg
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +20,7 @@ from relay.io.local import Acceptor, listen, name_of
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
 from relay.server.relay import Relay
+from relay.server.running import Operate, RunningServer
 from relay.server.systemd import Supervisor, inherited_sockets
 from relay.settings.server import ServerSettings
 from relay.system import RELOAD, open_signal_receiver
@@ -34,21 +33,6 @@ from relay.trust.hostkeys import (
     load_host_key,
     load_or_create_host_key,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RunningServer:
-    """B while it runs, for who looks at it and changes it."""
-
-    relay: Relay
-    reload: Callable[[], None]
-    """Raises `LocalError`; then everything stays as it was."""
-    drain: Callable[[], object]
-    """End as on a signal."""
-
-
-Operate = Callable[[RunningServer], Coroutine[Any, Any, None]]
-"""Runs beside B for as long as it does."""
 
 
 async def run(
