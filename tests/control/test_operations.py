@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from relay.control import operations
+from relay.control.http import encoded
 from relay.core.forward import parse_forward
 from relay.core.forwards import Far
 from tests.control.bench import program
@@ -77,7 +80,10 @@ async def test_who_gets_no_answer_has_changed_nothing(
         assert not any(desired.wanted for desired in one.desired.forwards)
 
 
-async def test_who_does_not_wait_takes_it_back(tmp_path: Path) -> None:
+async def test_who_does_not_wait_takes_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "SERVER_WAIT", 3600.0)
     async with program(tmp_path) as one:
         one.silent = True
         with one.connect() as sock:
@@ -185,3 +191,22 @@ async def test_head_has_no_body(tmp_path: Path) -> None:
         assert head.startswith(b"HTTP/1.1 405")
         assert b"Allow: GET" in head
         assert body == b""
+
+
+async def test_a_long_answer_lets_others_have_their_turn() -> None:
+    """Ten thousand legs must not stop everybody's streams."""
+    rows = [{"leg": number, "comment": "somebody"} for number in range(10_000)]
+    turns = 0
+
+    async def rest_of_the_program() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rest_of_the_program)
+        body = await encoded({"legs": rows})
+        tasks.cancel_scope.cancel()
+    assert json.loads(body) == {"legs": rows}
+    assert turns > 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.programs.chain import Server, Site, relay_server
 from tests.programs.process import Process
+from tests.programs.traffic import free_port
 
 AS_A_SERVICE = "os.setsid()"
 IN_A_TERMINAL = """\
@@ -61,6 +63,18 @@ def test_an_agent_asks_at_once_for_what_was_refused(site: Site) -> None:
     agent.signal(signal.SIGHUP)
     b.process.wait_for("gpu1:8000", count=2)
     assert agent.stop() == 0
+
+
+def test_connect_opens_at_once_what_was_taken(site: Site) -> None:
+    b = relay_server(site)
+    port = free_port()
+    options = ("-o", "ExitOnForwardFailure=no", "-L", f"127.0.0.1:{port}:gpu1:8000")
+    with socket.create_server(("127.0.0.1", port)):
+        connect = start(site, b, "connect", AS_A_SERVICE, *options)
+        connect.wait_for(f"cannot listen on 127.0.0.1:{port}")
+        connect.wait_for("ready")
+    connect.signal(signal.SIGHUP)
+    connect.wait_for(f"127.0.0.1:{port} -> gpu1:8000 ready")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
