@@ -72,7 +72,8 @@ async def _accept(claimed: ControlSocket, api: Api, log: EventLog) -> None:
             if is_ours(sock):
                 tasks.start_soon(_serve, sock, api, free)
             else:
-                log.warning("control refused", "control socket: a connection of another user")
+                text = "control socket: a connection of another user"
+                log.warning("control refused", text, per="control")
                 sock.close()
                 free.release()
 

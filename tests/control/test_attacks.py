@@ -9,8 +9,8 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import anyio
@@ -196,28 +196,51 @@ async def test_another_user_is_not_served(tmp_path: Path, open_to_all: bool) -> 
         assert (await one.call("GET", "/v1/status")).status == 200
 
 
-@as_root
-def test_the_socket_of_another_user_is_not_believed(tmp_path: Path) -> None:
-    """In a folder like /tmp he was there first, and would tell what he likes."""
-    tmp_path.chmod(0o777)
-    path = tmp_path / "socket"
+@contextmanager
+def another_user_listens(folder: Path) -> Iterator[Path]:
+    """And answers every request with a status."""
     script = (
-        "import os, socket, sys, time\n"
+        "import os, socket, sys, threading\n"
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "sock = socket.socket(socket.AF_UNIX)\n"
         "sock.bind('socket'); sock.listen()\n"
         "print('listening', flush=True)\n"
+        "def serve():\n"
+        "    while True:\n"
+        "        client, _ = sock.accept()\n"
+        "        client.recv(4096)\n"
+        "        client.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n{}')\n"
+        "        client.close()\n"
+        "threading.Thread(target=serve, daemon=True).start()\n"
         "sys.stdin.read()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", script], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         assert other.stdin is not None
         assert other.stdout.readline()
-        with pytest.raises(Refused, match="another user listens there"):
-            ask(path, "GET", "/v1/status")
+        yield folder / "socket"
         other.stdin.close()
+
+
+@as_root
+def test_the_socket_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    """In a folder like /tmp he was there first, and would tell what he likes."""
+    tmp_path.chmod(0o1777)
+    with (
+        another_user_listens(tmp_path) as path,
+        pytest.raises(Refused, match="another user listens there"),
+    ):
+        ask(path, "GET", "/v1/status")
+
+
+@as_root
+def test_but_root_believes_a_service_in_its_own_folder(tmp_path: Path) -> None:
+    """Which has an account of its own (DynamicUser=)."""
+    os.chown(tmp_path, NOBODY, NOBODY)
+    with another_user_listens(tmp_path) as path:
+        assert ask(path, "GET", "/v1/status").body == {}
 
 
 def test_a_path_where_nobody_listens(tmp_path: Path) -> None:
