@@ -34,12 +34,6 @@ NEWCOMERS: Final = 1_000
 ENTRY: Final = Entry(1, "ssh-ed25519", b"", "agent", Grant())
 
 
-class Agent(ServerLeg):
-    """A leg that needs no socket to live."""
-
-    alive = True
-
-
 def measure(crowd: int) -> float:
     """Agents that come, publish and go, in a second, beside a crowd of others that have."""
     with tempfile.TemporaryDirectory(prefix="relay-bench-") as folder:
@@ -60,9 +54,10 @@ async def _measure(folder: Path, crowd: int) -> float:
     options = server_options([host_key], ())
     numbers = count()
 
-    async def come() -> Agent:
+    async def come() -> ServerLeg:
         number = next(numbers)
-        leg = Agent(engine, options)
+        leg = ServerLeg(engine, options)
+        leg.alive = True  # Without a socket.
         leg.introduce(relay, Startup("127.0.0.1", lambda _: leg, print, None), ("127.0.0.1", 1))
         leg.entry = ENTRY
         relay.legs.add(leg)

@@ -18,11 +18,12 @@ from typing import Final
 from relay.core.channel import Half
 from relay.core.forward import format_address
 from relay.core.grants import Permit
+from relay.core.port import State
 from relay.events import Events
 from relay.events.client import SocksRefused
 from relay.io.dial import dial_service
-from relay.ssh.endpoint import Endpoint
-from relay.ssh.leg import Leg
+from relay.io.endpoint import Endpoint, Leg
+from relay.wire.messages import channel_data
 from relay.wire.socks import Reply, Request, SocksServer, SocksViolation
 
 NEGOTIATION_TIMEOUT: Final = 30.0
@@ -70,18 +71,23 @@ class SocksStream(Endpoint):
         self._dialling: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(NEGOTIATION_TIMEOUT, self._timed_out)
 
-    def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
-        self._confirm(sender, window, packet)
+    def _dial(self) -> None:
+        self.joined()  # It is the client that says whom to dial.
 
     def data_unjoined(self, data: memoryview) -> None:
         self.received_bytes += len(data)
-        if self._ended is None or self._turned_away:
+        if self.over:
             return
-        if self._requested:
+        if self._requested and not self._turned_away:
             self._pending.append(memoryview(bytes(data)))
             return
+        self.delivered(len(data), self._loop.time())
+        if not self._turned_away:
+            self._negotiate(bytes(data))
+
+    def _negotiate(self, data: bytes) -> None:
         try:
-            request, answer = self._socks.receive(bytes(data))
+            request, answer = self._socks.receive(data)
         except SocksViolation as violation:
             self._turn_away(str(violation), violation.reply)
             return
@@ -93,8 +99,8 @@ class SocksStream(Endpoint):
         self._requested = True
         self._timer.cancel()
         rest = self._socks.rest
-        self._delivered = self.received_bytes - len(rest)
         if rest:
+            self.delivered_bytes -= len(rest)
             self._pending.append(memoryview(rest))
         if self._exit.permits(request):
             self._dialling = self.leg.create_task(self._reach(request))
@@ -117,8 +123,8 @@ class SocksStream(Endpoint):
         self._say(self._socks.reply(Reply.GRANTED))
         if self._pending:
             self._await_writable(sock)
-        else:
-            self._delivered_all()
+        elif self.state is State.PEER_ENDED:
+            self._shut()  # It said all before there was anybody to hear it.
 
     def _say(self, answer: bytes) -> None:
         """Tell the client, as soon as it has a window for that."""
@@ -133,7 +139,7 @@ class SocksStream(Endpoint):
                 return
             channel.send_window -= size
             self.sent_bytes += size
-            self.leg.send_data_slowly(channel.remote_id, self._answers[:size])
+            self.out.send_payload(channel_data(channel.remote_id, self._answers[:size]))
             self._answers = self._answers[size:]
         super()._read()
 
@@ -143,32 +149,27 @@ class SocksStream(Endpoint):
         self._exit.refused(reason)
         self._turned_away = True
         self._pending.clear()
+        self.delivered_bytes = self.received_bytes
         self._say(reply)
         if self._answers:
-            self._over()
+            self.local_lost("")
             return
         self._timer.cancel()
-        self._timer = self._loop.call_later(NEGOTIATION_TIMEOUT, self._over)
-        self._local_eof()
+        self._timer = self._loop.call_later(NEGOTIATION_TIMEOUT, self.local_lost, "")
+        self.local_eof()
 
     def eof(self) -> None:
         super().eof()
         if not self._requested and not self._turned_away:
             self._turn_away("gone before its request", b"")
-        elif self._turned_away:
-            self._close_if_done()
 
     def _timed_out(self) -> None:
         self._turn_away("said nothing of what it wants", b"")
 
-    def _over(self) -> None:
-        self._close_channel()
-        self._report("")
-
-    def _report(self, reason: str) -> None:
+    def _ended_for(self, reason: str) -> None:
         """The stream has ended, and what was done for it ends with it."""
         self._timer.cancel()
         if self._dialling is not None:
             self._dialling.cancel()
             self._dialling = None
-        super()._report(reason)
+        super()._ended_for(reason)

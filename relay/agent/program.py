@@ -133,7 +133,7 @@ class Publisher:
         return Running(
             supervisor,
             self.desired,
-            streams=lambda: len(self._leg.handlers) if self._leg is not None else 0,
+            streams=lambda: len(self._leg.mux.channels) if self._leg is not None else 0,
             connection=lambda: about(self._leg),
             exit=end,
         )

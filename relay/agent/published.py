@@ -12,6 +12,7 @@ from relay.agent.session import SessionEndpoint
 from relay.core.forward import Forward, format_address
 from relay.core.forwards import Desired
 from relay.core.grants import Permit
+from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.services import SHARE_MARK, is_address, is_privileged
 from relay.errors import Refused
 from relay.events import Events
@@ -22,9 +23,8 @@ from relay.events.client import (
     StreamOpened,
 )
 from relay.io.dial import dial_service, dial_unix
+from relay.io.endpoint import Endpoint, tell_end
 from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint, tell_end
-from relay.ssh.handler import OpenRefused
 from relay.wire.numbers import OpenFailure
 
 Dial = Callable[[], Awaitable[socket.socket]]
@@ -116,7 +116,7 @@ class Published:
             return lambda: dial_unix(forward.target_path)
         return lambda: dial_service(forward.host, forward.hostport)
 
-    def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
+    def _stream(self, host: str, port: int, origin_host: str, origin_port: int) -> ChannelHandler:
         endpoint = self._endpoint
         if endpoint is not None and (host, port) == (endpoint.config.name, endpoint.config.port):
             return endpoint.stream(self._leg, origin_host, origin_port)

@@ -14,20 +14,20 @@ from typing import Final
 
 from relay.agent.config import EndpointConfig
 from relay.core.forward import MAX_PORT, format_address
+from relay.core.handler import OpenRefused
 from relay.core.patterns import parse_ip
 from relay.core.services import is_privileged
 from relay.errors import AddressError
 from relay.events import Events
 from relay.events.server import SessionStreamClosed, StreamRefused
 from relay.io.dial import dial_service
+from relay.io.endpoint import Endpoint, tell_end
+from relay.io.nested import NestedStream
 from relay.life.admission import Admission, Startup
-from relay.ssh.endpoint import Endpoint, tell_end
-from relay.ssh.handler import OpenRefused
 from relay.ssh.judge import Judge
 from relay.ssh.leg import Leg
 from relay.ssh.legs import Legs
 from relay.ssh.listener import Listener
-from relay.ssh.nested import NestedStream
 from relay.ssh.server import ServerLeg, server_options
 from relay.sshconfig.client import DEFAULT_PORT, GatewayPorts
 from relay.trust.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
@@ -99,7 +99,7 @@ class SessionEndpoint:
     def _begin(self, startup: Startup, stream: NestedStream, origin: str) -> ServerLeg | None:
         if not stream.confirm():
             return None
-        leg = ServerLeg(stream.outer.engine, self._options)
+        leg = ServerLeg(stream.engine, self._options)
         leg.introduce(self, startup, (THIS_MACHINE, 0), f"{origin} by way of the relay")
         self._legs.add(leg)
         leg.attach_nested(stream)

@@ -13,9 +13,9 @@ from relay.core.forward import Forward
 from relay.core.services import GOODBYE, NOT_PUBLISHED
 from relay.events import Events
 from relay.events.client import Closed, LocalStreamClosed, Ready, StreamWaits
+from relay.io.endpoint import Endpoint, tell_end
 from relay.io.local import Acceptor, name_of
 from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint, tell_end
 from relay.wire.messages import streamlocal_fields, tcpip_fields
 from relay.wire.numbers import OpenFailure
 

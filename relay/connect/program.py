@@ -155,7 +155,7 @@ class Carried:
     def streams(self) -> int:
         """How many are open, or wait."""
         leg = self._gate.leg
-        return self._gate.waiting + (len(leg.handlers) if leg is not None else 0)
+        return self._gate.waiting + (len(leg.mux.channels) if leg is not None else 0)
 
     def about(self) -> Mapping[str, str]:
         return about(self._gate.leg)
@@ -201,7 +201,7 @@ def far_end(version: str, before: str) -> FarEnd:
 def say_who_can_read(leg: ClientLeg, config: ConnectConfig, events: Events) -> None:
     """Where the encryption ends must be plain to see: at the service's machine, or at one that
     opens what passes and seals it anew."""
-    key = leg.get_server_host_key()
+    key = leg.server_host_key
     names = {
         # Of one that is reached by a port of B's, the alias is its name.
         "host": config.client.host_key_alias or config.client.host,

@@ -12,8 +12,8 @@ import anyio
 import anyio.to_thread
 
 from relay.errors import PeerError, Refused
+from relay.io.endpoint import Endpoint
 from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint
 from relay.system import as_bytes
 from relay.wire.messages import tcpip_fields
 

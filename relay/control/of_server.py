@@ -141,7 +141,7 @@ class ServerOperations:
             "streams": leg.traffic.open,
             "bytes_received": received,
             "bytes_sent": sent,
-            "bytes_waiting": leg.waiting,
+            "bytes_waiting": leg.out.waiting,
         }
 
     def _services(self, reading: Reading) -> Iterator[Mapping[str, object]]:

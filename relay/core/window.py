@@ -146,3 +146,23 @@ class ReceiveWindow:
         # Down only by and by: one slow round is no proof.
         wanted = max(wanted, self.need * 3 // 4)
         self.need = self._windows.give(self.need, wanted)
+
+
+class FixedWindow:
+    """The window of a channel whose bytes are used at once, and which has a flow control of its
+    own inside: wide enough never to be the narrower of the two."""
+
+    __slots__ = ("next_mark", "next_opening", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.next_mark = _NEVER
+        self.next_opening = size // GRANTS_PER_WINDOW
+
+    def opened(self, delivered: int, announced: int, now: float) -> int:
+        """As `ReceiveWindow`'s."""
+        self.next_opening = delivered + self.size // GRANTS_PER_WINDOW
+        return self.size - (announced - delivered)
+
+    def reached(self, delivered: int, now: float) -> None:
+        """Nothing is measured."""

@@ -6,23 +6,17 @@ A leg reads through a `Stream` and writes through it; its receive buffer is borr
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from relay.core.output import MAX_IOVECS, Buffer
 from relay.io.engine import Engine
 from relay.system import send_several
-
-MAX_IOVECS: Final = 512
-"""Buffers in one sendmsg. Linux takes 1,024 (IOV_MAX); half is as fast."""
 
 QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 """Acknowledge at once. A stock sshd leaves Nagle's algorithm on: until it hears that its last
 WINDOW_ADJUST has come it sends no other, and a kernel with nothing to say waits 40 ms to tell it.
 Measured on a session through an sshd: 65 MiB/s without, 200 with it; nothing lost elsewhere."""
-
-Buffer = bytes | bytearray | memoryview
 
 
 class Reader(Protocol):
@@ -41,19 +35,10 @@ class Reader(Protocol):
         """The socket is at its end, or broke."""
 
 
-class Taker(Protocol):
-    """Where sealed packets go."""
-
-    def send(self, buffers: list[Buffer]) -> int:
-        """Take what can be taken now; returns how many bytes that was."""
-
-
-class Stream(asyncio.Transport):
-    """A non-blocking stream socket and the leg on it. It is the leg's `asyncio.Transport` too,
-    as far as asyncssh needs one."""
+class Stream:
+    """A non-blocking stream socket and the leg on it."""
 
     def __init__(self, engine: Engine, sock: socket.socket, reader: Reader) -> None:
-        super().__init__()
         sock.setblocking(False)
         self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         if self._is_tcp:
@@ -210,7 +195,7 @@ class Stream(asyncio.Transport):
         self._engine.mark(self._reader)
         self._engine.flush()
 
-    # -- the rest of an asyncio.Transport
+    # -- its end
 
     def abort(self) -> None:
         """Close the socket; what it has taken is still sent."""
@@ -224,19 +209,10 @@ class Stream(asyncio.Transport):
         self._engine.watch.remove(self._sock)
         self._sock.close()
 
-    def close(self) -> None:
-        self.abort()
-
-    def is_closing(self) -> bool:
-        return self._closed
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        lookups: dict[str, Callable[[], Any]] = {
-            "socket": lambda: self._sock,
-            "sockname": self._sock.getsockname,
-            "peername": self._sock.getpeername,
-        }
+    @property
+    def addresses(self) -> dict[str, Any]:
+        """The socket's own, by asyncio's names for them; empty once it is closed."""
         try:
-            return lookups[name]() if name in lookups else default
+            return {"sockname": self._sock.getsockname(), "peername": self._sock.getpeername()}
         except OSError:
-            return default
+            return {}

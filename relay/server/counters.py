@@ -5,7 +5,7 @@ counted as it happens (`Counters`, a sink of events). Streams and bytes are coun
 of each leg and each route when a stream begins and ends; what open streams have moved is asked of
 them when somebody reads (`Reading`).
 
-    for leg in relay.legs: leg.name, leg.since, leg.traffic, leg.waiting, leg.rekeys
+    for leg in relay.legs: leg.name, leg.since, leg.traffic, leg.out.waiting, leg.mux.rekeys
     for route in relay.services: route.name, route.since, route.leg, route.traffic
     reading = relay.reading(); reading.streams; received, sent = reading.moved(route.traffic)
 """
@@ -98,7 +98,7 @@ class Reading:
 
     def __init__(self, legs: Iterable[ServerLeg]) -> None:
         """One walk over the channels of these legs."""
-        channels = [one for leg in legs for one in leg.handlers.values()]
+        channels = [one for leg in legs for one in leg.mux.channels.values()]
         ends = (one for one in channels if isinstance(one, SpliceEnd))
         # Each once: both its ends are there, or one that has outlived the other's leg.
         self.streams: tuple[SplicedStream, ...] = tuple(dict.fromkeys(end.stream for end in ends))

@@ -27,11 +27,11 @@ class Drain:
     async def wait(self, seconds: float) -> None:
         """Until every stream is over, for at most so long. A leg is told to go as soon as it has
         none: its client can look for another relay."""
-        busy = sum(bool(leg.handlers) for leg in self._legs)
+        busy = sum(bool(leg.mux.channels) for leg in self._legs)
         if busy:
             self._events.emit(Draining(busy, seconds))
         for leg in self._legs:
-            if leg.handlers:
+            if leg.mux.channels:
                 # Later: the leg is in the middle of the packet that made it idle.
                 leg.when_idle = lambda idle: idle.loop.call_soon(idle.dismiss, GOODBYE)
             else:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
+from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.hold import Hold
 from relay.core.services import Service, service_key, wanted_key
 from relay.errors import ProtocolViolation
-from relay.ssh.handler import ChannelHandler, OpenRefused
 from relay.ssh.server import ServerLeg
 from relay.wire import messages
 
@@ -40,7 +40,7 @@ class HeldOpen(ChannelHandler):
 
     def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
         self._open = sender, window, packet
-        self._number = self.leg.add_handler(self)
+        self._number = self.leg.mux.add(self)
         self._waits(self)
 
     def try_again(self) -> None:
@@ -48,11 +48,11 @@ class HeldOpen(ChannelHandler):
         if not self.leg.alive:
             return
         sender, window, packet = self._open
-        self.leg.remove_channel(self._number)
+        self.leg.mux.remove(self._number)
         try:
             handler = self._again()
         except OpenRefused as refusal:
-            self.leg.send_payload(messages.open_failure(sender, refusal.code, str(refusal)))
+            self.leg.out.send_payload(messages.open_failure(sender, refusal.code, str(refusal)))
         else:
             handler.opened_by_peer(sender, window, packet)
 

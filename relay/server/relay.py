@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from relay.core.handler import ChannelHandler
 from relay.core.services import GOODBYE
 from relay.events import Events
 from relay.events.server import SettingChanged
@@ -150,7 +151,7 @@ class Relay:
 
     def open_stream(
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
-    ) -> object:
+    ) -> ChannelHandler:
         """A's `direct-tcpip`."""
         return self._router.open_stream(leg, host, port)
 

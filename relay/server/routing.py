@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from relay.core.forward import format_address
+from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.services import GOODBYE, NOT_PUBLISHED
 from relay.events import Events
 from relay.events.server import StreamHeld, StreamRefused
@@ -14,7 +15,6 @@ from relay.server.drain import Drain
 from relay.server.held import HeldOpen, HeldOpens
 from relay.server.routes import Route
 from relay.server.splices import SplicedStream
-from relay.ssh.handler import ChannelHandler, OpenRefused
 from relay.ssh.server import ServerLeg
 from relay.wire.numbers import PRIVATE_FAILURES, OpenFailure
 

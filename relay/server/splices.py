@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 from relay.core.channel import MIN_PACKET, Half
+from relay.core.handler import ChannelHandler
 from relay.core.limits import RELEASE_BELOW
 from relay.core.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
 from relay.events import Events
 from relay.events.server import SpliceClosed, SpliceOpened
 from relay.server.routes import Route
-from relay.ssh.handler import ChannelHandler
-from relay.ssh.leg import Leg
 from relay.ssh.server import Patience, ServerLeg
 from relay.wire.numbers import PRIVATE_FAILURES, OpenFailure
 
@@ -21,6 +20,7 @@ class SpliceEnd(ChannelHandler):
 
     def __init__(self, leg: ServerLeg, side: Side, stream: SplicedStream) -> None:
         self.leg = leg
+        self.out = leg.out
         self.side = side
         self.stream = stream
 
@@ -31,7 +31,7 @@ class SpliceEnd(ChannelHandler):
         if channel is None:
             return
         there = stream.ends[1 - self.side]
-        there.leg.forward(view, start, length, channel)
+        there.out.forward(view, start, length, channel)
         if splice.wants_release(there.side):
             there.release()
 
@@ -41,16 +41,16 @@ class SpliceEnd(ChannelHandler):
 
     def release(self) -> None:
         """Let the other side send more of what this one takes, if this leg can carry it off."""
-        stream, leg = self.stream, self.leg
+        stream, out = self.stream, self.out
         size = stream.splice.releasable(self.side)
         if size == 0:
             return
-        if leg.waiting > RELEASE_BELOW:
-            leg.await_room(self)
+        if out.waiting > RELEASE_BELOW:
+            out.await_room(self)
             return
         stream.run(stream.splice.release(self.side, size))
 
-    def leg_has_room(self, leg: Leg) -> None:
+    def leg_has_room(self) -> None:
         self.release()
 
     def eof(self) -> None:
@@ -103,14 +103,14 @@ class SplicedStream:
 
     def open(self, sender: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
-        opener, acceptor = (first_credit(len(end.leg.handlers)) for end in self.ends)
+        opener, acceptor = (first_credit(len(end.leg.mux.channels)) for end in self.ends)
         credit = self.ends[0].leg.engine.credit
         self.splice = Splice(sender, window, packet, credit, (opener, acceptor))
         leg = self.ends[Side.OPENER].leg
         leg.traffic.begun()
         self.route.begun(self._identity)
         for end, channel in zip(self.ends, self.splice.channels, strict=True):
-            channel.local_id = end.leg.add_handler(end)
+            channel.local_id = end.leg.mux.add(end)
         self.run(self.splice.open(self.route.kind, self.route.fields(leg)))
         self.patience = Patience(self.ends[Side.ACCEPTOR].leg, self._give_up)
 
@@ -157,16 +157,16 @@ class SplicedStream:
         """Do what the splice says, in its order. `answers`: it goes to whom it comes from."""
         for command in commands:
             side = command.side
-            leg, channel = self.ends[side].leg, self.splice.channels[side]
+            end, channel = self.ends[side], self.splice.channels[side]
             if isinstance(command, Send):
-                leg.send_on_channel(channel, command.payload)
+                end.out.send_on_channel(channel, command.payload)
                 if not answers:
-                    leg.throttle(self.ends[1 - side].leg)
+                    end.out.throttle(self.ends[1 - side].out)
             elif isinstance(command, Cut):
-                if leg.cut(channel) and command.last:
-                    leg.send_payload(command.last)
-            elif leg.alive:
-                leg.remove_channel(channel.local_id)
+                if end.out.cut(channel) and command.last:
+                    end.out.send_payload(command.last)
+            else:
+                end.leg.mux.remove(channel.local_id)
         if self.splice.over and not self._told_end:
             self._told_end = True
             self._over()

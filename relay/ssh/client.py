@@ -7,13 +7,15 @@ import math
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import anyio
 import asyncssh
 from asyncssh.kex import get_kex_algs
 
 from relay.core.forward import format_address
+from relay.core.handler import ChannelHandler, OpenRefused
+from relay.core.handshake import BeforeLogin
+from relay.core.limits import BYTES_BEFORE_OUR_LOGIN, PACKETS_BEFORE_OUR_LOGIN
 from relay.errors import (
     HostKeyRefused,
     LegLost,
@@ -28,16 +30,21 @@ from relay.events import Events
 from relay.events.client import Connected
 from relay.io.dial import FAMILIES, dial
 from relay.io.engine import Engine
+from relay.io.nested import NestedStream
 from relay.io.proxy import ProxyCommand
-from relay.ssh.handler import OpenRefused
-from relay.ssh.internals import FastClientConnection, available, common_options
+from relay.ssh.guest import ClientGuest, available, common_options
 from relay.ssh.leg import Leg
-from relay.ssh.nested import NestedStream
 from relay.sshconfig.client import ClientConfig
 from relay.trust.authorized_keys import fingerprint
 from relay.trust.identities import Identities, load_identities
 from relay.trust.known_hosts import HostKeyVerifier, KnownHosts
-from relay.wire.messages import forward_fields, parse_forward, parse_port, tcpip_fields
+from relay.wire.messages import (
+    forward_fields,
+    parse_forward,
+    parse_port,
+    parse_tcpip,
+    tcpip_fields,
+)
 from relay.wire.numbers import (
     ASK_AGAIN,
     DISCONNECT_REPLACED,
@@ -50,7 +57,7 @@ from relay.wire.numbers import (
 HERE = "127.0.0.1"
 """Where a stream through a jump host is said to come from, as ssh says it."""
 
-StreamHandler = Callable[[str, int, str, int], object]
+StreamHandler = Callable[[str, int, str, int], ChannelHandler]
 """Answers B's `forwarded-tcpip`: service host and port, origin host and port."""
 
 LOGIN_TIMEOUT = 60
@@ -65,11 +72,19 @@ DIAL_TIMEOUT = 15
 then at ever longer intervals for two minutes; who knocks anew meets a B that is back sooner."""
 
 
-class ClientLeg(Leg, FastClientConnection):
+class ClientLeg(Leg):
     """The leg to B."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, engine: Engine, options: asyncssh.SSHClientConnectionOptions) -> None:
+        # asyncssh's own word for the login; that of `login` is the leg's.
+        options.waiter = engine.loop.create_future()
+        options.waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.guest: ClientGuest
+        guest = ClientGuest(engine.loop, options, wait="auth")
+        limits = BeforeLogin(PACKETS_BEFORE_OUR_LOGIN, BYTES_BEFORE_OUR_LOGIN)
+        super().__init__(engine, guest, limits)
+        self.login: asyncio.Future[None] = engine.loop.create_future()
+        """Done when the login is over; fails if it is not to be."""
         self.stream_handler: StreamHandler | None = None
         # Set when the leg is gone, with the reason in `error`.
         self.down = anyio.Event()
@@ -97,7 +112,7 @@ class ClientLeg(Leg, FastClientConnection):
         self._check_answer(seconds, problem)
 
     def _check_answer(self, seconds: float, problem: str) -> None:
-        if self.can_send:
+        if self.mux.before_login is None:
             return
         left = seconds - self.silence
         if left <= 0:
@@ -110,13 +125,11 @@ class ClientLeg(Leg, FastClientConnection):
         self._rekey_timer = self.loop.call_later(seconds, self._rekey_timed, seconds)
 
     def _rekey_timed(self, seconds: float) -> None:
-        limit, self.rekey_limit = self.rekey_limit, 1
-        self.rekey_if_due()
-        self.rekey_limit = limit
+        if self.alive and self.mux.may_change_keys:
+            self.guest.change_keys()
         self.rekey_every(seconds)
 
-    def closed(self) -> None:
-        super().closed()
+    def lost(self, error: Exception | None) -> None:
         for timer in (self._rekey_timer, self._answer_timer):
             if timer is not None:
                 timer.cancel()
@@ -124,13 +137,26 @@ class ClientLeg(Leg, FastClientConnection):
             self.proxy.close()
         if self.via is not None:
             self.via.close()
+        if not self.login.done():
+            self.login.set_exception(error or LegLost("connection closed"))
+            self.login.exception()  # Nobody may wait for it.
+        self.error = error
+        self.down.set()
 
-    def forwarded_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
+    def opened(self, kind: bytes, fields: bytes) -> ChannelHandler:
+        if kind != b"forwarded-tcpip":
+            return super().opened(kind, fields)
+        host, port, origin_host, origin_port = parse_tcpip(fields)
         if self.stream_handler is None:
             raise OpenRefused(
                 OpenFailure.ADMINISTRATIVELY_PROHIBITED, "nothing was asked to be forwarded"
             )
         return self.stream_handler(host, port, origin_host, origin_port)
+
+    @property
+    def server_host_key(self) -> asyncssh.SSHKey | None:
+        """What the other side has proved to be."""
+        return self.guest.get_server_host_key()
 
     @property
     def to_a_relay(self) -> bool:
@@ -195,8 +221,9 @@ class Owner(asyncssh.SSHClient):
         self._leg: ClientLeg | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        assert isinstance(conn, ClientLeg)
-        self._leg = conn
+        assert isinstance(conn, ClientGuest)
+        assert isinstance(conn.host, ClientLeg)
+        self._leg = conn.host
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
@@ -217,10 +244,11 @@ class Owner(asyncssh.SSHClient):
             return False
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._leg is not None:
-            self._leg.error = exc
-            self._leg.down.set()
+    def auth_completed(self) -> None:
+        assert self._leg is not None
+        self._leg.login_over()
+        if not self._leg.login.done():
+            self._leg.login.set_result(None)
 
 
 async def connect(config: ClientConfig, events: Events, engine: Engine) -> ClientLeg:
@@ -253,15 +281,16 @@ async def _connect(
         with anyio.fail_after(config.connect_timeout) as timeout:
             options = client_options(config, verifier, identities)
             way, proxy = await _reach(config, where, via)
-            options.waiter = engine.loop.create_future()
-            leg = ClientLeg(engine, options, wait="auth")
-            leg.rekey_limit = config.rekey_limit
+            leg = ClientLeg(engine, options)
+            # asyncssh knows no 0, which to ssh means that one question must be answered in time.
+            leg.set_keepalive(config.server_alive_interval, max(1, config.server_alive_count_max))
+            leg.mux.rekey_limit = config.rekey_limit
             leg.proxy, leg.via = proxy, via
             leg.host_key_shown = lambda: setattr(timeout, "deadline", math.inf)
             if leg.patience and not identities.need_a_person:
                 silence = max(leg.patience, SHORTEST_LOGIN_SILENCE)
                 leg.expect_answers(silence, f"cannot connect to {where}: no answer")
-            await _log_in(leg, way, options.waiter, config, identities)
+            await _log_in(leg, way, config, identities)
     except TimeoutError:
         raise LegLost(f"cannot connect to {where}: timed out") from None
     finally:
@@ -276,7 +305,6 @@ async def _connect(
 async def _log_in(
     leg: ClientLeg,
     way: socket.socket | NestedStream,
-    done: asyncio.Future[None],
     config: ClientConfig,
     identities: Identities,
 ) -> None:
@@ -285,7 +313,7 @@ async def _log_in(
             leg.attach_nested(way)
         else:
             leg.attach(way)
-        await done
+        await leg.login
     except BaseException as error:
         failure = leg.proxy.failure() if leg.proxy is not None else ""
         leg.abort()
@@ -353,9 +381,6 @@ def client_options(
         server_host_key_algs=verifier.preferred_algorithms(),
         preferred_auth="publickey",
         login_timeout=LOGIN_TIMEOUT,
-        keepalive_interval=config.server_alive_interval,
-        # asyncssh knows no 0, which to ssh means that one question must be answered in time.
-        keepalive_count_max=max(1, config.server_alive_count_max),
     )
 
 

@@ -1,174 +1,146 @@
-"""The data path of a leg: opened, relabelled and sealed in place.
+"""One SSH connection: a mux, a guest that does its handshake, and the stream that it runs on.
 
-Per packet one receive, one open, one seal, one send. `received` is the loop over what a receive
-brought; `forward` is where a packet goes out. A packet for a leg that can send goes straight into
-its output, in the memory in which it came. While the leg's socket is full, or the leg changes its
-keys, packets are copied out and wait in the leg's `FairQueue`, and leave in turn.
+    Stream ─received─► Mux ─► channels, requests
+                        └─ handshake ─► Guest (asyncssh) ─► Mux ─► Stream
 
-    Stream ─received─► Leg ─data─► ChannelHandler ─forward─► Leg ─flush─► Stream
-                         └─ everything else ─► asyncssh ─write─┘
-
-What is sealed is sent in the order in which it was sealed: the cipher's counter is the packet's
-place in the stream. So only what the socket is about to take is sealed.
+The leg is what these three have in common: it passes on what one has for another, tells the time,
+and ends all of them together.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, cast
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 import asyncssh
+from asyncssh.packet import PacketDecodeError
 
-from relay.core.channel import Channel
-from relay.core.limits import (
-    ANSWERS_PER_LEG,
-    DEFERRED_PER_LEG,
-    FED_PACKET,
-    FLUSH_PACKETS,
-    FLUSH_SIZE,
-    OUTPUT_PER_LEG,
-    PACKETS_PER_TURN,
-    STALL_BYTES,
-    STALL_TIMEOUT,
-    WAITING_PER_LEG,
-)
-from relay.core.queue import FairQueue
-from relay.errors import LegLost, ProtocolViolation
+from relay.core import outgoing
+from relay.core.handler import ChannelHandler, OpenRefused
+from relay.core.handshake import BeforeLogin
+from relay.core.limits import STALL_TIMEOUT
+from relay.core.mux import Mux
+from relay.core.requests import Answered, GlobalRequest
+from relay.errors import INTERNAL, LegLost, ProtocolViolation, Replaced
 from relay.io.engine import Engine
-from relay.io.output import Output
-from relay.io.stream import Buffer, Reader, Stream, Taker
-from relay.ssh.handler import ChannelHandler
-from relay.ssh.internals import FastConnection
+from relay.io.stream import Reader, Stream
+from relay.observe.faults import whatever_fails
+from relay.ssh.ciphers import Cipher
+from relay.ssh.guest import Guest
+from relay.wire import messages
+from relay.wire.cipher import TagMismatch
 from relay.wire.numbers import (
-    MSG_CHANNEL_CLOSE,
-    MSG_CHANNEL_DATA,
-    MSG_CHANNEL_EOF,
-    MSG_CHANNEL_WINDOW_ADJUST,
-)
-from relay.wire.packet import (
-    DATA_OFFSET,
-    LABEL_OFFSET,
-    LENGTH_SIZE,
-    MAX_DATA,
-    OVERHEAD,
-    PAYLOAD_OFFSET,
-    TAIL_ROOM,
-    check_data,
-    check_length,
-    frame,
-    payload_end,
-    read_header,
-    read_length,
-    write_label,
+    DISCONNECT_MAC_ERROR,
+    DISCONNECT_PROTOCOL_ERROR,
+    DISCONNECT_REPLACED,
+    OpenFailure,
 )
 
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+NEVER_GIVE_UP: Final = 2**31 - 1
+"""Questions without an answer after which a peer is given up, where it never is."""
+
+LONGEST_PATIENCE: Final = 24 * 3600.0
+"""Seconds of silence that are worth telling the kernel of, which gives up earlier by itself: its
+timeouts are counted in 31 bits of milliseconds."""
+
+_log: Final = logging.getLogger(INTERNAL)
 
 
-class LegStream(Taker, Protocol):
-    """What a leg runs on: a socket's `Stream`, or an `InnerStream`."""
+class LegStream(outgoing.Stream, Protocol):
+    """What a leg runs on; it calls `received`, `flush` and `stream_lost`."""
 
-    def await_room(self) -> None: ...
-    def pause(self, reason: object) -> None: ...
-    def resume(self, reason: object) -> None: ...
+    def start(self) -> None:
+        """Begin to read."""
+
+    def abort(self) -> None:
+        """Close it; what it has taken is still sent. May be said again."""
 
 
-class InnerStream(LegStream, Protocol):
+class InnerStream(outgoing.InnerStream, LegStream, Protocol):
     """A channel of an outer leg (`nested.py`)."""
 
-    headroom: int
-    tailroom: int
-
-    @property
-    def max_data(self) -> int: ...
-    @property
-    def has_room(self) -> bool: ...
-    def carry(self, view: memoryview, start: int, size: int) -> bool: ...
     def attach(self, reader: Reader) -> None: ...
-    def start(self) -> None: ...
 
 
-class Waiter(Protocol):
-    """Somebody who stopped because a leg was full."""
+class Leg:
+    """One SSH connection and the traffic on it. Made in a running event loop."""
 
-    def leg_has_room(self, leg: Leg) -> None: ...
-
-
-class Leg(FastConnection):
-    """One SSH connection and the traffic on it."""
-
-    def __init__(self, engine: Engine, *args: Any, **kwargs: Any) -> None:
-        super().__init__(engine.loop, *args, **kwargs)
+    def __init__(self, engine: Engine, guest: Guest, before_login: BeforeLogin) -> None:
         self.engine = engine
-        self.stream: LegStream | None = None
-        # The stream, when it is a channel of an outer leg.
-        self._nested: InnerStream | None = None
-        # What must be free in memory before and behind a packet that `forward` is given, for
-        # the headers and tags of outer legs; and the largest data in a packet of this leg.
-        self.headroom = 0
-        self.tailroom = TAIL_ROOM
-        self.max_data = MAX_DATA
-        # What may wait for this leg, and whom to tell by its name when a limit is hit.
-        self.waiting_limit = WAITING_PER_LEG
-        self.limit_hit: Callable[[str], object] | None = None
-        # What is sealed and not sent. Until the end of the batch it may lie in the receive buffer
-        # of the leg that it came from.
-        self._output = Output()
-        # The socket took less than it was given: it is waited for, and `_output` holds nothing
-        # but memory of its own.
-        self._blocked = False
-        self._marked = False
-        self._flushing = False
-        # Unsealed packets that could not go at once.
-        self._queue: FairQueue[Channel] = FairQueue()
-        # Who is to be told when this leg has room again, in the order in which they came.
-        self._waiters: dict[Waiter, None] = {}
-        # The legs that have stopped the reading of this one.
-        self._paused_by: set[Leg] = set()
-        # Bytes that the socket has taken in all, and the check whether it still takes some while
-        # others are paused for it.
-        self._taken = 0
+        self.loop = engine.loop
+        self.guest = guest
+        self.mux = Mux(engine, self, before_login)
+        self.out = self.mux.out
+        # False once the connection is closing: nothing more is read or sent.
+        self.alive = False
+        self._stream: LegStream | None = None
+        # Whom to tell by its name when a limit is hit.
+        self.limit_hit: Callable[[str], object] = lambda limit: None
+        # What works for this leg, and ends with it.
+        self._tasks: set[asyncio.Task[None]] = set()
+        # The loop's time at which the peer was last heard.
+        self._heard = 0.0
+        # The check whether a full leg still takes some while others are paused for it.
         self._stall_check: asyncio.TimerHandle | None = None
+        # Seconds of silence after which the peer is asked whether it is there, and questions
+        # without an answer after which it is given up; 0 seconds: never.
+        self.alive_interval = 0.0
+        self.alive_count_max = 0
+        self._unanswered_questions = 0
+        self._alive_timer: asyncio.TimerHandle | None = None
 
     # -- its life
 
     def attach(self, sock: socket.socket) -> None:
         """Start the SSH protocol on a connected socket, which is the leg's from now on."""
-        stream = self.stream = Stream(self.engine, sock, self)
+        stream = Stream(self.engine, sock, self)
         stream.give_up_after(self.patience)
-        self.connection_made(cast(asyncio.Transport, stream))
-        stream.start()
+        self.run_on(stream, stream.addresses)
+
+    def run_on(self, stream: LegStream, addresses: dict[str, Any]) -> None:
+        """Start the SSH protocol on whatever carries bytes. `addresses` are its `sockname` and
+        `peername`, if it has any."""
+        self.out.attach(stream)
+        self._begin(stream, addresses)
 
     def attach_nested(self, stream: InnerStream) -> None:
         """Start the SSH protocol on a channel of an outer leg."""
-        self.stream = self._nested = stream
-        self.headroom, self.tailroom = stream.headroom, stream.tailroom
-        self.max_data = stream.max_data
+        self.out.attach_nested(stream)
         stream.attach(self)
-        self.connection_made(cast(asyncio.Transport, stream))
+        self._begin(stream, {})
+
+    def _begin(self, stream: LegStream, addresses: dict[str, Any]) -> None:
+        self._stream = stream
+        self.alive = True
+        self.heard()
+        self.guest.begin(self, addresses)
         stream.start()
 
-    def stream_lost(self, error: Exception | None) -> None:
-        """The socket is at its end, or broke."""
-        if not self.alive:
-            return
-        if isinstance(error, LegLost):
-            self.connection_lost(error)
-        elif isinstance(error, OSError):
-            self.connection_lost(LegLost(f"connection lost: {error.strerror or error}"))
-        else:
-            self.connection_lost(LegLost("connection closed by the other side"))
+    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do `work` while the leg lives; what it raises ends the leg."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
 
-    def closed(self) -> None:
-        if self._stall_check is not None:
-            self._stall_check.cancel()
-        waited, self._queue = self._queue.waiting, FairQueue()
-        self._let_go(waited)
-        self._tell_waiters()
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
 
-    # -- in
+    def login_over(self) -> None:
+        """The login is over."""
+        self.mux.logged_in()
+        self._set_alive_timer()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What was negotiated, by asyncssh's names (`server_version`, `send_cipher`)."""
+        return self.guest.get_extra_info(name, default)
+
+    # -- what its stream calls
 
     def received(self, view: memoryview, start: int, end: int) -> int:
         """Use the whole packets in `view[start:end]`; returns where the first unused byte is."""
@@ -176,334 +148,276 @@ class Leg(FastConnection):
             return end  # A packet behind one that was forged must not be taken for the next.
         self.heard()
         try:
-            start = self._use_packets(view, start, end)
-            self.rekey_if_due()
-            self.check_rekey()
-        except (ProtocolViolation, asyncssh.DisconnectError) as error:
+            start, much = self.mux.received(view, start, end, self._heard)
+            if self.mux.rekey_due:
+                self.guest.change_keys()
+        except ProtocolViolation as error:
             self.fail(error)
-        except Exception:
-            self.internal_error()
+        except Exception as error:
+            self.failed(error)
+        else:
+            if self._stream is None or not self.alive:
+                return end
+            if self.mux.busy:
+                self._stream.pause("handshake")
+            elif much:
+                self._stream.pause("turn")
+                self.loop.call_soon(self._stream.resume, "turn")
         return start if self.alive else end
 
-    def _use_packets(self, view: memoryview, start: int, end: int) -> int:
-        handlers = self.handlers
-        # The packets of this batch that asyncssh has not been told of, and where they began.
-        packets, first = 0, start
-        # What may still be used in this turn of the loop.
-        turn = PACKETS_PER_TURN
-        while start < end:
-            opener = self.opener
-            if opener is None:
-                used, fed = self._feed_slowly(view, start, end)
-                start = first = start + used
-                turn -= fed * FED_PACKET
-                if not used or self._stopped() or self._turn_over(turn):
-                    return start
-                continue
-            if end - start < LENGTH_SIZE:
-                break
-            length: int = read_length(view, start)[0]
-            check_length(length)
-            after = start + length + OVERHEAD
-            if after > end:
-                break
-            opener.open(view, start, length)
-            _, padding, message, label, size = read_header(view, start)
-            handler = handlers.get(label)
-            if message == MSG_CHANNEL_DATA and isinstance(handler, ChannelHandler):
-                check_data(length, padding, size)
-                handler.data(view, start, length, size)
-            elif not self._control(handler, message, size, view, start, length):
-                self.received_fast(packets, start - first)
-                packets, first = -1, after
-                packet = bytes(view[start:after])
-                self.feed_opened(packet, packet[LENGTH_SIZE : LENGTH_SIZE + length])
-                turn -= FED_PACKET
-                if self._stopped():
-                    return after
-            packets += 1
-            start = after
-            turn -= 1
-            if turn <= 0 and self._turn_over(turn):
-                break
-        if packets:
-            self.received_fast(packets, start - first)
-        return start
+    def flush(self) -> None:
+        """The stream takes bytes again."""
+        self.out.flush()
 
-    def _turn_over(self, turn: int) -> bool:
-        """Whether enough was used at once. The rest waits for the loop's next turn, so that a peer
-        that sends very many very small packets has no more of the loop than its share."""
-        if turn > 0:
-            return False
-        assert self.stream is not None
-        self.stream.pause("turn")
-        self.loop.call_soon(self.stream.resume, "turn")
-        return True
+    def wake(self) -> None:
+        """Tell those who wait for room."""
+        self.out.wake()
 
-    def _feed_slowly(self, view: memoryview, start: int, end: int) -> tuple[int, int]:
-        """Give asyncssh what it must read by itself; returns how many bytes and packets it was."""
-        size = self.needed(view, start, end)
-        packets = self.feed(bytes(view[start : start + size])) if size else 0
-        return size, packets
-
-    def _stopped(self) -> bool:
-        """asyncssh has closed the connection, or takes nothing until a task of its is done."""
-        if self.waits and self.stream is not None:
-            self.stream.pause("asyncssh")
-            return True
-        return not self.alive
-
-    def _control(
-        self, handler: object, message: int, second: int, view: memoryview, start: int, length: int
-    ) -> bool:
-        """Give a control message to the handler of its channel; `second` is what stands behind
-        the channel's number, if the message has that much. False: it is asyncssh's."""
-        size = payload_end(view, start, length) - start - LABEL_OFFSET
-        if not isinstance(handler, ChannelHandler):
-            return False
-        if message == MSG_CHANNEL_WINDOW_ADJUST and size == 8:
-            handler.window_adjust(second)
-        elif message == MSG_CHANNEL_EOF and size == 4:
-            handler.eof()
-        elif message == MSG_CHANNEL_CLOSE and size == 4:
-            handler.peer_closed()
+    def stream_lost(self, error: Exception | None) -> None:
+        """The socket is at its end, or broke."""
+        if not self.alive:
+            return
+        if isinstance(error, LegLost):
+            self._end(error)
+        elif isinstance(error, OSError):
+            self._end(LegLost(f"connection lost: {error.strerror or error}"))
         else:
-            return False
-        return True
+            self._end(LegLost("connection closed by the other side"))
+
+    # -- what its guest calls
+
+    def guest_line(self, line: bytes) -> None:
+        self.out.send_line(line)
+
+    def guest_sends(self, payload: bytes) -> None:
+        self.mux.send_handshake(payload)
+
+    def lines_are_over(self) -> None:
+        self.mux.lines_are_over()
+
+    def seal_with(self, cipher: Callable[[int], Cipher], *, strict: bool) -> None:
+        self.mux.seal_with(cipher, strict=strict)
+
+    def open_with(self, cipher: Callable[[int], Cipher], *, strict: bool) -> None:
+        self.mux.open_with(cipher, strict=strict)
+
+    def keys_changed(self) -> None:
+        self.mux.keys_changed()
+
+    def guest_ready(self) -> None:
+        self.mux.busy = False
+        if self._stream is not None and self.alive:
+            self._stream.resume("handshake")
+
+    def guest_ended(self, error: Exception | None) -> None:
+        if not self.alive:
+            return
+        if error is None or isinstance(error, asyncssh.DisconnectError):
+            self._end(error)
+        else:
+            self.failed(error)
 
     @property
-    def listening(self) -> bool:
-        return not self._paused_by
+    def received_packets(self) -> int:
+        return self.mux.received_packets
 
-    def input_resumed(self) -> None:
-        if self.stream is not None and self.alive:
-            self.stream.resume("asyncssh")
+    # -- what its mux calls
 
-    # -- out
+    def line(self, data: bytes) -> None:
+        self.guest.line(data)
 
-    @property
-    def has_room(self) -> bool:
-        """A data packet would leave at once: nothing waits, and keys are not being changed."""
-        if self._blocked or self._queue.waiting or not self.can_send:
-            return False
-        return self._nested is None or self._nested.has_room
+    def handshake(self, payload: bytes) -> None:
+        self.guest.packet(payload)
+        self.mux.busy = self.guest.busy
 
-    def forward(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
-        """Send the opened data packet at `start` on `channel` of this leg. Who it comes from
-        flushes at the end of its batch. Where too much waits already, the channel breaks."""
-        if self.has_room:
-            self.send_data(view, start, length, channel)
-        else:
-            self._enqueue(view, start, length, channel)
+    def opened(self, kind: bytes, fields: bytes) -> ChannelHandler:
+        """The peer's CHANNEL_OPEN. Returns what serves it, or raises `OpenRefused`."""
+        raise OpenRefused(OpenFailure.UNKNOWN_CHANNEL_TYPE, "no such channel is known here")
 
-    def send_data(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
-        """Send the opened data packet at `start` on `channel`. The caller has asked `has_room`,
-        and flushes before it uses the memory again."""
-        if self.sealer is None:
-            size = read_header(view, start)[4]
-            data = bytes(view[start + DATA_OFFSET : start + DATA_OFFSET + size])
-            self.send_data_slowly(channel.remote_id, data)
-            self._written()
-        else:
-            write_label(view, start + LABEL_OFFSET, channel.remote_id)
-            self.sealer.seal(view, start, length)
-            size = length + OVERHEAD
-            self.sent_fast(size)
-            if self._nested is None or not self._carry(view, start, size):
-                self._output.add(view, start, start + size)
-                self._written()
+    def refused(self, what: str) -> None:
+        """The peer asked for something that is not given."""
 
-    def _carry(self, view: memoryview, start: int, size: int) -> bool:
-        """Send a sealed packet on the outer leg, in its memory, if nothing is before it."""
-        assert self._nested is not None
-        if self._output.size:
-            self.flush()
-        return not self._output.size and self._nested.carry(view, start, size)
+    def requested(self, request: GlobalRequest) -> None:
+        """The peer asks for something; `mux.requests.answer` is called now or later."""
+        self.mux.requests.answer(None)
 
-    def send_on_channel(self, channel: Channel, payload: bytes) -> None:
-        """Send a control message behind the data that waits for its channel."""
-        if self._queue.holds(channel):
-            self._hold(channel, frame(payload))
-        else:
-            self.send_payload(payload)
+    def told(self, name: bytes, fields: bytes) -> None:
+        """The peer sent a request of our own (`numbers.PRIVATE`) that wants no answer. One that is
+        not known is passed over."""
 
-    def send_payload(self, payload: bytes) -> None:
-        """Send a message now, or after the key exchange under way."""
-        self.send_packet(payload[0], payload[1:])
+    def idle(self) -> None:
+        """The last channel is over."""
 
-    @property
-    def waiting(self) -> int:
-        """Bytes that wait until the socket of this leg takes more."""
-        return self._queue.waiting + (self._output.size if self._blocked else 0)
-
-    def throttle(self, source: Leg) -> None:
-        """Read no further from `source` while too much of what it causes waits here."""
-        output = self._output.size if self._blocked else 0
-        if output > OUTPUT_PER_LEG or self.deferred > DEFERRED_PER_LEG:
-            self._pause(source)
-
-    def _pause(self, source: Leg) -> None:
-        # A leg that changes its keys is read whatever waits elsewhere: else two that do so at
-        # once, each with much waiting for the other, would never hear the answers to it.
-        if source.stream is not None and source.can_send and self.alive:
-            source.stream.pause(self)
-            source._paused_by.add(self)
-            self._waiters[source] = None
-            if self._stall_check is None:
-                self._stall_check = self.loop.call_later(
-                    STALL_TIMEOUT, self._check_stall, self._taken
-                )
+    def others_wait(self) -> None:
+        if self._stall_check is None:
+            self._stall_check = self.loop.call_later(
+                STALL_TIMEOUT, self._check_stall, self.out.taken
+            )
 
     def _check_stall(self, taken_before: int) -> None:
         """Others stand still because this leg is full: does its peer still read at all?"""
         self._stall_check = None
-        if not self._waiters or not self.alive:
+        if not self.alive or not self.out.others_waiting:
             return
-        if self._taken - taken_before < STALL_BYTES:
+        if self.out.stands_still(taken_before):
             self.fail(LegLost("it does not read what it asked for, and others wait for it"))
             return
-        self._stall_check = self.loop.call_later(STALL_TIMEOUT, self._check_stall, self._taken)
+        self.others_wait()
 
-    def cut(self, channel: Channel) -> bool:
-        """Throw away what waits for `channel`; was there anything?"""
-        size = self._queue.drop(channel)
-        self._let_go(size)
-        return size > 0
+    def failed(self, error: BaseException) -> None:
+        """What was raised where nobody expects it: a violation that a handler of ours saw, what
+        asyncssh stumbled over, or a fault of ours, which is logged with its trace. It ends this leg
+        only."""
+        if not isinstance(error, ProtocolViolation) and self._stumbled_over(error):
+            _log.debug("a message that cannot be used", exc_info=error)
+            what = str(error) if isinstance(error, PacketDecodeError) else type(error).__name__
+            error = ProtocolViolation(f"a message that cannot be used: {what}")
+        if not isinstance(error, ProtocolViolation | asyncssh.DisconnectError):
+            _log.error("internal error on a leg", exc_info=error)
+        self.fail(error)
 
-    def write(self, data: Buffer) -> None:
-        self._output.append(data)
-        if not self._blocked:
-            self._mark()
-        elif self._output.size > ANSWERS_PER_LEG and self.stream is not None:
-            self.stream.pause(self)
+    def _stumbled_over(self, error: BaseException) -> bool:
+        """Is this the peer's doing? asyncssh lets through whatever its decoders and the library of
+        ciphers raise. Before the login, where all is its code, every error is the peer's: no
+        stranger is worth a trace."""
+        if isinstance(error, PacketDecodeError | UnicodeError):
+            return True
+        changes_keys = not self.out.ready and isinstance(error, ValueError)
+        return changes_keys or self.mux.before_login is not None
 
-    def _written(self) -> None:
-        """A data packet is in the output: enough of them leave before the end of the batch."""
-        if self._output.size >= FLUSH_SIZE or self._output.packets >= FLUSH_PACKETS:
-            self.flush()
+    # -- global requests (RFC 4254 §4)
+
+    def ask(self, name: bytes, fields: bytes, answered: Answered) -> None:
+        """Ask the peer. `answered` gets the answer's fields, or None if it refused or is gone, as
+        soon as the answer is read: before anything that comes behind it."""
+        if self.alive:
+            self.mux.requests.ask(name, fields, answered)
         else:
-            self._mark()
+            answered(None)
 
-    def _mark(self) -> None:
-        if not self._marked and not self._flushing:
-            self._marked = True
-            self.engine.mark(self)
+    def tell(self, name: bytes, fields: bytes = b"") -> None:
+        """A global request that wants no answer."""
+        self.mux.requests.tell(name, fields)
 
-    def flush(self) -> None:
-        """Send what is sealed, then what waits, for as long as the socket takes it.
+    # -- keepalive: a clock that is read, not a timer that is made anew for each packet
 
-        A loop, and the bottom of every call: it calls nobody back. Who waits for room is told by
-        the engine (`wake`). Whatever goes wrong ends this leg and is not raised, since those who
-        flush are in the middle of another leg's batch; and when this returns, nothing of the output
-        is left in the memory of others.
-        """
-        self._marked = False
-        if self._flushing:
-            return  # Its own failure is closing the leg.
-        self._flushing = True
-        try:
-            self._send_output()
-            while self._queue.waiting and not self._blocked and self.can_send and self.alive:
-                self._seal_waiting()
-                self._send_output()
-        except Exception:
-            self._output = Output()  # Whatever is missing of it, the peer can read no more.
-            self.internal_error()
-        finally:
-            self._flushing = False
-        if self._waiters:
-            if self.has_room:
-                self.engine.wake(self)
-            elif self._nested is not None:
-                self._nested.await_room()  # It tells only once.
+    def heard(self) -> None:
+        """The peer sent something."""
+        self._heard = self.loop.time()
 
-    def _send_output(self) -> None:
-        stream, output = self.stream, self._output
-        if stream is None:
+    @property
+    def silence(self) -> float:
+        """Seconds since the peer was last heard."""
+        return self.loop.time() - self._heard
+
+    @property
+    def listening(self) -> bool:
+        """Is the peer's input read at present?"""
+        return not self.out.paused_by
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which the keepalive gives the peer up; 0: it never does, or so
+        late that it makes no difference."""
+        seconds = self.alive_interval * (self.alive_count_max + 1)
+        return seconds if seconds <= LONGEST_PATIENCE else 0.0
+
+    def set_keepalive(self, interval: float, count_max: int) -> None:
+        """Ask after so many seconds of silence, and give up after so many questions."""
+        self.alive_interval, self.alive_count_max = interval, count_max
+        if self._alive_timer is not None:
+            self._alive_timer.cancel()
+            self._alive_timer = None
+        if self.mux.before_login is None:
+            self._set_alive_timer()
+
+    def _set_alive_timer(self, seconds: float | None = None) -> None:
+        if self.alive_interval and self.alive:
+            after = self.alive_interval if seconds is None else seconds
+            self._alive_timer = self.loop.call_later(after, self._check_alive)
+
+    def _check_alive(self) -> None:
+        # Whom we do not listen to may have said much.
+        silence = self.silence if self.listening else 0.0
+        if silence < self.alive_interval:
+            self._unanswered_questions = 0
+            self._set_alive_timer(self.alive_interval - silence)
             return
-        if output.size:
-            self._taken += output.send(stream)
-            self._blocked = output.size > 0
-            if self._blocked:
-                stream.await_room()
-                return
-        self._blocked = False
-        stream.resume(self)
-
-    def keys_changing(self) -> None:
-        for leg in list(self._paused_by):
-            self.leg_has_room(leg)
-
-    def keys_changed(self) -> None:
-        self.engine.mark(self)
-
-    # -- what waits
-
-    def _enqueue(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
-        self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
-        waiting, most = self._queue.waiting, self.engine.too_much_for_one
-        if waiting <= self.waiting_limit and waiting <= most:
+        self._unanswered_questions += 1
+        if self._unanswered_questions > self.alive_count_max:
+            peer = "Server" if self.guest.is_client() else "Client"
+            self._end(asyncssh.ConnectionLost(f"{peer} not responding to keepalive"))
             return
-        if self.limit_hit is not None:
-            full = waiting > self.waiting_limit
-            self.limit_hit("waiting-per-leg" if full else "waiting-per-process")
-        handler = self.handlers.get(channel.local_id)
-        if isinstance(handler, ChannelHandler):
-            handler.overflow()
+        self._set_alive_timer()
+        self.guest.logger.debug1("Sending keepalive request")
+        self.ask(b"keepalive@openssh.com", b"", self._is_there)
 
-    def _hold(self, channel: Channel, packet: bytearray) -> None:
-        if not self._queue:
-            self.engine.legs_waiting += 1
-        self._queue.push(channel, packet)
-        self.engine.waiting += len(packet)
+    def _is_there(self, fields: bytes | None) -> None:
+        self._unanswered_questions = 0
 
-    def _let_go(self, size: int) -> None:
-        """So much waits here no longer."""
-        self.engine.waiting -= size
-        if size and not self._queue:
-            self.engine.legs_waiting -= 1
+    # -- its end
 
-    def _seal_waiting(self) -> None:
-        """Seal of what waits as much as leaves in one send."""
-        queue, output = self._queue, self._output
-        while queue and output.size < FLUSH_SIZE and self.can_send and self.alive:
-            channel, packet = queue.pop()
-            self._let_go(len(packet))
-            self._seal_waited(channel, packet)
+    def fail(self, error: BaseException) -> None:
+        """End the leg: tell the peer if it did it, close the stream, tell every channel."""
+        if isinstance(error, TagMismatch):
+            self._send_disconnect(DISCONNECT_MAC_ERROR, str(error))
+        elif isinstance(error, ProtocolViolation):
+            self._send_disconnect(DISCONNECT_PROTOCOL_ERROR, str(error))
+        elif isinstance(error, Replaced):
+            self._send_disconnect(DISCONNECT_REPLACED, str(error))
+        elif isinstance(error, asyncssh.DisconnectError):
+            self._send_disconnect(error.code, error.reason)
+        self._end(error)
 
-    def _seal_waited(self, channel: Channel, packet: bytearray) -> None:
-        length = len(packet) - OVERHEAD
-        if packet[PAYLOAD_OFFSET] == MSG_CHANNEL_DATA:
-            write_label(packet, LABEL_OFFSET, channel.remote_id)
-        if self.sealer is not None:
-            self.sealer.seal(memoryview(packet), 0, length)
-            self.sent_fast(len(packet))
-            self._output.append(packet)
+    def disconnect(self, code: int, reason: str) -> None:
+        """Tell the peer why, and close the leg."""
+        self._send_disconnect(code, reason)
+        self._end(None)
+
+    def close(self) -> None:
+        """Close the leg; it did what it was for."""
+        self.disconnect(asyncssh.DISC_BY_APPLICATION, "Disconnected by application")
+
+    def abort(self) -> None:
+        """Close the leg without a word."""
+        self._end(None)
+
+    def _send_disconnect(self, code: int, reason: str) -> None:
+        if self.alive:
+            self.out.send_now(messages.disconnect(code, reason))
+
+    def _end(self, error: BaseException | None) -> None:
+        """Nothing is used or sent from now on, but for what is sealed. All who have a part in the
+        leg are told in the loop's next turn: whoever found the end may be in the middle of
+        something."""
+        if not self.alive:
             return
-        end = payload_end(packet, 0, length)
-        self.send_payload(bytes(packet[PAYLOAD_OFFSET:end]))
+        self.alive = False
+        self.out.close()
+        self.loop.call_soon(self._cleanup, error)
 
-    def await_room(self, waiter: Waiter) -> None:
-        """Tell `waiter` once when the leg has room again."""
-        self._waiters[waiter] = None
-        if self._nested is not None and not self._nested.has_room:
-            self._nested.await_room()
+    def _cleanup(self, error: BaseException | None) -> None:
+        """Whatever fails here is told, and the rest is done all the same: a service that outlives
+        its leg keeps everybody else from its name."""
+        for timer in (self._alive_timer, self._stall_check):
+            if timer is not None:
+                timer.cancel()
+        if self._stream is not None:
+            with whatever_fails("closing a stream"):
+                self._stream.abort()
+        for task in tuple(self._tasks):
+            task.cancel()
+        with whatever_fails("ending a handshake"):
+            self.guest.abort()
+        self.mux.lost(_told)
+        with whatever_fails("taking leave of a leg"):
+            self.lost(error if isinstance(error, Exception) else None)
 
-    def wake(self) -> None:
-        """Tell those who wait, if there still is room for them."""
-        if self.has_room:
-            self._tell_waiters()
+    def lost(self, error: Exception | None) -> None:
+        """The leg is gone, its channels have been told. None: we closed it, or the peer did in good
+        order."""
 
-    def _tell_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, {}
-        for waiter in waiters:
-            try:
-                waiter.leg_has_room(self)
-            except Exception:  # The others are told nevertheless.
-                self.internal_error()
 
-    def leg_has_room(self, leg: Leg) -> None:
-        """A leg that this one feeds has room again, or need not have any."""
-        self._paused_by.discard(leg)
-        if self.stream is not None:
-            self.stream.resume(leg)
+def _told(end: Callable[[], None]) -> None:
+    with whatever_fails("ending a channel"):
+        end()

@@ -58,13 +58,13 @@ class Legs:
 
     def _limit(self, leg: ServerLeg) -> None:
         leg.limits = self._limits
-        leg.waiting_limit = self._limits.waiting_per_leg
+        leg.out.waiting_limit = self._limits.waiting_per_leg
 
     # -- the life of one
 
     def add(self, leg: ServerLeg) -> None:
         """A connection came."""
-        leg.rekey_limit = self._rekey_limit
+        leg.mux.rekey_limit = self._rekey_limit
         leg.limit_hit = self._admission.hit
         self._limit(leg)
         self._all.add(leg)

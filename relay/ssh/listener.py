@@ -12,8 +12,8 @@ from relay.errors import AddressError
 from relay.events import Events
 from relay.events.server import PortStreamClosed
 from relay.io.descriptors import SPARE_FOR_LEGS, scarce
+from relay.io.endpoint import Endpoint, tell_end
 from relay.io.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
-from relay.ssh.endpoint import Endpoint, tell_end
 from relay.ssh.server import Patience, ServerLeg
 from relay.sshconfig.client import GatewayPorts
 from relay.wire.messages import tcpip_fields
@@ -58,22 +58,20 @@ class Visitor(Endpoint):
 
     def end(self, reason: str) -> bool:
         """Break it off, once it is open. Returns whether it was."""
-        if self.channel.sending is Half.WAITING:
+        if self.channel.sending is Half.WAITING or self.over:
             return False
-        self._close_channel()
-        self._drop_socket(reset=True)
-        self._report(reason)
+        self.local_lost(reason)
         return True
 
     def leg_lost(self) -> None:
         self._patience.answered()
         super().leg_lost()
 
-    def _report(self, reason: str) -> None:
+    def _ended_for(self, reason: str) -> None:
         traffics, self.traffics = self.traffics, ()
         for traffic in traffics:
             traffic.ended(self.received_bytes, self.sent_bytes)
-        super()._report(reason)
+        super()._ended_for(reason)
 
 
 class Listener:
@@ -105,7 +103,7 @@ class Listener:
 
     def _scarce(self, sock: socket.socket) -> bool:
         short = scarce(sock, SPARE_FOR_LEGS)
-        if short and self._leg.limit_hit is not None:
+        if short:
             self._leg.limit_hit("descriptors")
         return short
 

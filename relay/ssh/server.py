@@ -9,41 +9,56 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import anyio
 import asyncssh
 
 from relay.core.forward import format_address
+from relay.core.handler import ChannelHandler, OpenRefused
+from relay.core.handshake import BeforeLogin
 from relay.core.limits import (
     ANSWER_TIMEOUT,
+    BYTES_BEFORE_LOGIN,
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
     LEGS_PER_OPENER,
     LOGIN_GRACE_TIME,
     MAX_AUTH_TRIES,
     OPENERS_PER_AGENT,
+    PACKETS_BEFORE_LOGIN,
     UNANSWERED_PER_LEG,
 )
+from relay.core.requests import GlobalRequest
 from relay.core.takeover import MAX_NAME_BYTES, Program
 from relay.core.traffic import Traffic
 from relay.errors import ProtocolViolation
 from relay.events import Events, LegName
 from relay.events.server import KeyRefused, RequestRefused, SignatureRefused
+from relay.io.engine import Engine
 from relay.life.admission import Startup
-from relay.observe.faults import whatever_fails
 from relay.settings.server import Limits
-from relay.ssh.internals import NEVER_GIVE_UP, FastServerConnection, common_options
-from relay.ssh.leg import Leg
+from relay.ssh.guest import ServerGuest, common_options
+from relay.ssh.leg import NEVER_GIVE_UP, Leg
+from relay.trust.algorithms import SNTRUP_KEX
 from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint
 from relay.trust.certificates import Certificate
 from relay.trust.hostkeys import HostIdentity
 from relay.trust.keyfile import KeyFile
-from relay.trust.user_certificates import read_user_certificate
+from relay.trust.user_certificates import UserCertificate, read_user_certificate
 from relay.wire import messages
-from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START
+from relay.wire.encoding import uint32
+from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START, OpenFailure
+
+NOT_GIVEN: Final = {
+    b"session": "session (shell, command or subsystem); use ssh -N",
+    b"tun@openssh.com": "tun device",
+    b"direct-streamlocal@openssh.com": "unix socket",
+}
+"""What a client may ask for by CHANNEL_OPEN, to hear that there is none."""
 
 TOO_MANY_CONNECTIONS: Final = asyncssh.DISC_TOO_MANY_CONNECTIONS
 NOT_AUTHORIZED: Final = asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE
@@ -72,20 +87,22 @@ class Host(Protocol):
 
     def open_stream(
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
-    ) -> object:
+    ) -> ChannelHandler:
         """`direct-tcpip` (RFC 4254 §7.2). Returns the channel's handler, or raises
         `OpenRefused`."""
 
 
-class ServerLeg(Leg, FastServerConnection):
+class ServerLeg(Leg):
     """One client, an agent or a connect: which of the two shows by what it asks for."""
 
     host: Host
     startup: Startup
     """What `Admission` knows of it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, engine: Engine, options: ServerOptions) -> None:
+        guest = ServerGuest(engine.loop, options.asyncssh)
+        super().__init__(engine, guest, BeforeLogin(PACKETS_BEFORE_LOGIN, BYTES_BEFORE_LOGIN))
+        self.set_keepalive(options.client_alive_interval, options.client_alive_count_max)
         self.number = next(_NUMBERS)
         # Who it is: the line of authorized_keys whose key signed last. Final when logged in.
         self.entry: Entry | None = None
@@ -137,13 +154,15 @@ class ServerLeg(Leg, FastServerConnection):
 
     # -- authentication
 
-    def authenticate(self, key: asyncssh.SSHKey) -> bool:
+    def validate_key(self, key: asyncssh.SSHKey) -> bool:
         """Is this key authorized? Its signature is verified then."""
         return self._admit(key.public_data)
 
-    def validate_certificate(self, username: str, certificate: Any) -> asyncssh.SSHKey | None:
+    def validate_certificate(
+        self, username: str, certificate: UserCertificate
+    ) -> asyncssh.SSHKey | None:
         """RFC 4252 §7 with a certificate of OpenSSH's PROTOCOL.certkeys."""
-        key: asyncssh.SSHKey = certificate.key
+        key = certificate.key
         try:
             read = read_user_certificate(certificate, username)
         except ValueError as error:
@@ -186,17 +205,15 @@ class ServerLeg(Leg, FastServerConnection):
     def signature_refused(self, algorithm: str) -> None:
         self.host.events.emit(SignatureRefused(self.name, self.startup.source, algorithm))
 
-    def send_userauth_failure(self, partial_success: bool) -> None:
+    def login_refused(self) -> None:
         self.failed_tries += 1
         if self.failed_tries > self.limits.max_auth_tries:
-            if self.limit_hit is not None:
-                self.limit_hit("max-auth-tries")
+            self.limit_hit("max-auth-tries")
             raise asyncssh.DisconnectError(
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "Too many authentication failures"
             )
-        if self.before_login is not None and self.failed_tries > MAX_AUTH_TRIES:
-            self.before_login.another_try()
-        super().send_userauth_failure(partial_success)
+        if self.mux.before_login is not None and self.failed_tries > MAX_AUTH_TRIES:
+            self.mux.before_login.another_try()
 
     # -- who is behind it
 
@@ -232,24 +249,26 @@ class ServerLeg(Leg, FastServerConnection):
         """No more channels on this leg; if so, that is a limit hit. One that is `serving` what it
         has published has room for several that open, so that one alone cannot fill it."""
         times = OPENERS_PER_AGENT if serving else 1
-        full = len(self.handlers) >= times * self.limits.channels_per_leg
-        if full and self.limit_hit is not None:
+        full = len(self.mux.channels) >= times * self.limits.channels_per_leg
+        if full:
             self.limit_hit("channels-per-leg")
         return full
 
     def full_for(self, opener: bytes) -> bool:
         """No more streams for this key to what the leg publishes; if so, that is a limit hit."""
         full = self.streams_of[opener] >= LEGS_PER_OPENER * self.limits.channels_per_leg
-        if full and self.limit_hit is not None:
+        if full:
             self.limit_hit("channels-per-leg")
         return full
 
     # -- its end
 
-    def remove_channel(self, recv_chan: int) -> None:
-        super().remove_channel(recv_chan)
-        if self.when_idle is not None and not self.handlers:
+    def idle(self) -> None:
+        if self.when_idle is not None:
             self.when_idle(self)
+
+    def lost(self, error: Exception | None) -> None:
+        self.host.leg_down(self, error)
 
     def dismiss(self, reason: str, code: int = asyncssh.DISC_SERVICE_NOT_AVAILABLE) -> None:
         """Tell the client why, and close the leg. (asyncssh does not pass on the text that comes
@@ -259,14 +278,36 @@ class ServerLeg(Leg, FastServerConnection):
 
     # -- what it asks for
 
-    def direct_tcpip(self, host: str, port: int, origin_host: str, origin_port: int) -> object:
-        return self.host.open_stream(self, host, port, origin_host, origin_port)
+    def opened(self, kind: bytes, fields: bytes) -> ChannelHandler:
+        if kind == b"direct-tcpip":
+            return self.host.open_stream(self, *messages.parse_tcpip(fields))
+        if kind in NOT_GIVEN:
+            what = NOT_GIVEN[kind]
+            self.refused(what)
+            raise OpenRefused(
+                OpenFailure.ADMINISTRATIVELY_PROHIBITED, f"this relay gives no {what}"
+            )
+        self.refused(f"a channel of the kind {kind.decode('ascii', 'replace')}")
+        raise OpenRefused(OpenFailure.UNKNOWN_CHANNEL_TYPE, "this relay knows no such channel")
 
-    async def tcpip_forward(self, host: str, port: int) -> int | None:
-        return await self.host.publish(self, host, port)
+    def requested(self, request: GlobalRequest) -> None:
+        if request.name == b"tcpip-forward":
+            self.create_task(self._publish(*messages.parse_forward(request.fields)))
+            return
+        granted = False
+        if request.name == b"cancel-tcpip-forward":
+            granted = self.host.withdraw(self, *messages.parse_forward(request.fields))
+        elif request.name == b"streamlocal-forward@openssh.com":
+            self.refused("unix socket forwarding")
+        self.mux.requests.answer(b"" if granted else None)
 
-    def cancel_tcpip_forward(self, host: str, port: int) -> bool:
-        return self.host.withdraw(self, host, port)
+    async def _publish(self, host: str, port: int) -> None:
+        granted = await self.host.publish(self, host, port)
+        if granted is None:
+            self.mux.requests.answer(None)
+        else:
+            # RFC 4254 §7.1: the port is told only where the client left it to us.
+            self.mux.requests.answer(uint32(granted) if port == 0 else b"")
 
     def refused(self, what: str) -> None:
         self.host.events.emit(RequestRefused(self.name, what))
@@ -304,8 +345,9 @@ class Owner(asyncssh.SSHServer):
     _leg: ServerLeg
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        assert isinstance(conn, ServerLeg)
-        self._leg = conn
+        assert isinstance(conn, ServerGuest)
+        assert isinstance(conn.host, ServerLeg)
+        self._leg = conn.host
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -313,16 +355,19 @@ class Owner(asyncssh.SSHServer):
     def public_key_auth_supported(self) -> bool:
         return True
 
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return self._leg.authenticate(key)
-
     def auth_completed(self) -> None:
         self._leg.logged_in = True
+        self._leg.login_over()
         self._leg.host.leg_up(self._leg)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        with whatever_fails("taking leave of a leg"):
-            self._leg.host.leg_down(self._leg, exc)
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What serving legs are made with; one object serves any number of them."""
+
+    asyncssh: asyncssh.SSHServerConnectionOptions
+    client_alive_interval: float
+    client_alive_count_max: int
 
 
 def server_options(
@@ -332,17 +377,22 @@ def server_options(
     client_alive_interval: float = CLIENT_ALIVE_INTERVAL,
     client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX,
     version: str = RELAY_VERSION,
-) -> asyncssh.SSHServerConnectionOptions:
-    """asyncssh's options for serving legs; one object serves any number of them."""
-    return asyncssh.SSHServerConnectionOptions(
+) -> ServerOptions:
+    """The options of serving legs."""
+    options = asyncssh.SSHServerConnectionOptions(
         **common_options(server=True, ciphers=ciphers),
         server_factory=Owner,
         server_host_keys=list(host_keys),
         server_version=version.removeprefix(VERSION_START),
         login_timeout=login_grace_time,
-        keepalive_interval=client_alive_interval,
-        # sshd_config(5): "Setting a zero ClientAliveCountMax disables connection termination."
-        keepalive_count_max=client_alive_count_max or NEVER_GIVE_UP,
         authorized_client_keys=None,
         agent_forwarding=False,
+    )
+    # `ServerKex` has it; asyncssh's table of key exchanges is nobody's to change.
+    options.kex_algs = [*options.kex_algs, *map(str.encode, SNTRUP_KEX)]
+    return ServerOptions(
+        options,
+        client_alive_interval,
+        # sshd_config(5): "Setting a zero ClientAliveCountMax disables connection termination."
+        client_alive_count_max or NEVER_GIVE_UP,
     )

@@ -12,13 +12,13 @@ import secrets
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import asyncssh
-from asyncssh.public_key import CERT_TYPE_HOST
 
 from relay import system
-from relay.errors import FileError
+from relay.errors import FileError, ProtocolViolation
+from relay.trust.certificates import HOST, parse
 from relay.trust.modes import check_private
 
 HOST_KEY_TYPE: Final = "ssh-ed25519"
@@ -94,17 +94,24 @@ def load_host_certificate(path: Path, keys: Sequence[HostKey]) -> CertifiedKey:
     that has expired is given out all the same: it is the clients' to judge, by their clock.
     """
     try:
-        certificate: Any = asyncssh.read_certificate(path)
+        certificate = asyncssh.read_certificate(path)
     except OSError as error:
         raise FileError(path, f"cannot read the host certificate: {error.strerror}") from error
     except asyncssh.KeyImportError as error:
         raise FileError(path, f"not usable as a host certificate: {error}") from error
-    if getattr(certificate, "_cert_type", None) != CERT_TYPE_HOST:
+    if not _is_hosts(certificate):
         raise FileError(path, "a certificate, but not a host's: make it with `ssh-keygen -h`")
     for key in keys:
         if key.public_data == certificate.key.public_data:
             return key, certificate
     raise FileError(path, "a certificate for none of the host keys")
+
+
+def _is_hosts(certificate: asyncssh.SSHCertificate) -> bool:
+    try:
+        return parse(certificate.public_data).kind == HOST
+    except ProtocolViolation:  # Of X.509, or for a key that is no host's.
+        return False
 
 
 def fingerprint(key: asyncssh.SSHKey) -> str:

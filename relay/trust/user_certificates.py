@@ -1,88 +1,76 @@
-"""OpenSSH's certificates (PROTOCOL.certkeys), as asyncssh reads them and with what it leaves out.
+"""Public keys and certificates that a peer sends, and what a security key vouches for.
 
-asyncssh verifies the authority's signature with whatever algorithm the signature names, SHA-1
-among them, and does not know the critical option `verify-required`.
+Of asyncssh are the keys and the mathematics alone. It would verify with whatever algorithm a
+certificate's signature names, SHA-1 among them, and does not know the critical option
+`verify-required`; so what stands in a certificate is read in `certificates.py`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
-from asyncssh import public_key
-from asyncssh.packet import SSHPacket
+import asyncssh
+from asyncssh.public_key import decode_ssh_public_key
 
+from relay.errors import ProtocolViolation
 from relay.trust.algorithms import SIGNATURES
-from relay.trust.certificates import Certificate
-
-CA_SIGNATURES: Final = SIGNATURES
-"""With which an authority may sign: `CASignatureAlgorithms` of sshd_config(5) has the same."""
-
-_FOREVER: Final = int(datetime.max.replace(tzinfo=UTC).timestamp())
-"""Seconds; ssh-keygen writes 2^64 - 1 for a certificate that never expires."""
+from relay.trust.certificates import HOST, USER, Certificate, Fields, parse
+from relay.wire.encoding import Reader
 
 
-class _UserCertificate(public_key.SSHOpenSSHCertificateV01):
-    """One with `verify-required`: for asyncssh an unknown critical option, which refuses it."""
+def decode_public_key(blob: bytes) -> asyncssh.SSHKey | None:
+    """A plain key (RFC 4253 §6.6); None if it is none, or one that cannot be."""
+    try:
+        return decode_ssh_public_key(blob)
+    except (ValueError, OverflowError):  # The latter: an RSA key with a negative number.
+        return None
 
-    _user_option_decoders = {  # noqa: RUF012  # asyncssh's own, with one of ours
-        **public_key.SSHOpenSSHCertificateV01._user_option_decoders,
-        b"verify-required": public_key.SSHOpenSSHCertificateV01._decode_bool,
-    }
+
+@dataclass(frozen=True, slots=True)
+class UserCertificate:
+    """A certificate of `key` whose signature is right; nobody has said yet that it is accepted."""
+
+    key: asyncssh.SSHKey
+    fields: Fields
+    says: Certificate
+    """To no user yet."""
 
 
-def decode_user_certificate(data: bytes) -> Any:
+def decode_user_certificate(data: bytes) -> UserCertificate | None:
     """The certificate in a login's key blob; None if it is none, or one that is broken."""
     try:
-        packet = SSHPacket(data)
-        algorithm = packet.get_string()
-        key_handler, kind = public_key._certificate_alg_map.get(algorithm, (None, None))
-        if key_handler is None or kind is not public_key.SSHOpenSSHCertificateV01:
+        fields = parse(data)
+        authority = decode_public_key(fields.authority)
+        if authority is None or not authority.verify(fields.signed, fields.signature):
             return None
-        return _UserCertificate.construct(packet, algorithm, key_handler, None)
-    except ValueError:  # asyncssh's errors about keys and packets are ValueErrors.
+        key = decode_public_key(fields.key)
+        if key is None or fields.kind not in (USER, HOST):
+            return None
+        return UserCertificate(key, fields, Certificate.read(fields, authority.public_data, ""))
+    except (ProtocolViolation, ValueError):
         return None
 
 
-def signature_problem(certificate: Any) -> str | None:
-    """Why the authority's signature is not accepted; None if it is. That it is right has been
-    verified when the certificate was decoded."""
-    packet = SSHPacket(certificate.public_data)
-    packet.get_string()
-    certificate._decode(packet, type(certificate.key))
-    packet.get_string()
-    algorithm = SSHPacket(packet.get_string()).get_string().decode("ascii", "replace")
-    if algorithm in CA_SIGNATURES:
-        return None
-    return f"the certificate is signed with {algorithm}, which is not accepted"
-
-
-def read_user_certificate(certificate: Any, user: str) -> Certificate:
+def read_user_certificate(certificate: UserCertificate, user: str) -> Certificate:
     """What a user certificate says, for `user` who logs in with it.
 
     Raises ValueError if it is no user's, or its signature is not accepted.
     """
-    if certificate._cert_type != public_key.CERT_TYPE_USER:
+    if certificate.fields.kind != USER:
         raise ValueError("the certificate is a host's, not a user's")
-    if problem := signature_problem(certificate):
+    if problem := certificate.fields.signature_problem():
         raise ValueError(problem)
-    options = certificate.options
-    return Certificate(
-        authority=certificate.signing_key.public_data,
-        user=user,
-        principals=tuple(certificate.principals),
-        valid_after=_time(certificate._valid_after) or datetime.max.replace(tzinfo=UTC),
-        valid_before=_time(certificate._valid_before),
-        sources=options.get("source-address"),
-        port_forwarding=bool(options.get("permit-port-forwarding")),
-        no_touch=bool(options.get("no-touch-required")),
-        verify=bool(options.get("verify-required")),
-    )
+    return replace(certificate.says, user=user)
 
 
-def _time(seconds: int) -> datetime | None:
-    """None: beyond all calendars."""
-    return datetime.fromtimestamp(seconds, UTC) if seconds < _FOREVER else None
+def signature_problem(certificate: asyncssh.SSHCertificate) -> str | None:
+    """Why the authority's signature is not accepted; None if it is. That it is right, asyncssh has
+    verified when it decoded the certificate."""
+    try:
+        return parse(certificate.public_data).signature_problem()
+    except ProtocolViolation as error:
+        return f"the certificate cannot be used: {error}"
 
 
 SK_SIGNATURES: Final = tuple(name for name in SIGNATURES if name.startswith("sk-"))
@@ -97,11 +85,11 @@ def presence(signature: bytes) -> tuple[bool, bool] | None:
     signature is another key's.
 
     PROTOCOL.u2f, "SSH U2F signatures": string algorithm, string signature, byte flags, uint32
-    counter. Raises ValueError.
+    counter. Raises `ProtocolViolation`.
     """
-    packet = SSHPacket(signature)
-    if packet.get_string().decode("ascii", "replace") not in SK_SIGNATURES:
+    reader = Reader(signature)
+    if reader.string().decode("ascii", "replace") not in SK_SIGNATURES:
         return None
-    packet.get_string()
-    flags = packet.get_byte()
+    reader.string()
+    flags = reader.byte()
     return bool(flags & _TOUCHED), bool(flags & _VERIFIED)

@@ -22,6 +22,12 @@ def string(value: bytes | str) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
+def mpint(value: bytes) -> bytes:
+    """A number that is not negative, given by its bytes, most significant first."""
+    digits = value.lstrip(b"\0")
+    return string(b"\0" + digits if digits[:1] >= b"\x80" else digits)
+
+
 class Reader:
     """Takes the fields of a payload one after the other.
 
@@ -41,6 +47,14 @@ class Reader:
         field = self._data[self._position : end]
         self._position = end
         return field
+
+    @property
+    def left(self) -> int:
+        """How many bytes there are still."""
+        return len(self._data) - self._position
+
+    def skip(self, size: int) -> None:
+        self._take(size)
 
     def byte(self) -> int:
         return self._take(1)[0]
@@ -64,7 +78,11 @@ class Reader:
         except UnicodeDecodeError:
             raise ProtocolViolation("a text that is not UTF-8") from None
 
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self._take(self.left)
+
     def end(self) -> None:
         """Nothing may follow."""
-        if self._position != len(self._data):
+        if self.left:
             raise ProtocolViolation("bytes after a message's last field")

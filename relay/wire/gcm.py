@@ -12,8 +12,16 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from relay.errors import ProtocolViolation
-from relay.wire.packet import LENGTH_SIZE, TAG_SIZE
+from relay.wire.cipher import TagMismatch
+from relay.wire.packet import (
+    BLOCK_SIZE,
+    LENGTH_SIZE,
+    MAX_LENGTH,
+    OVERHEAD,
+    TAG_SIZE,
+    check_length,
+    read_length,
+)
 
 _COUNTER = Struct(">Q")
 _FIXED_SIZE: Final = 4
@@ -27,17 +35,14 @@ MAX_PACKETS: Final = 2**31
 """Packets under one key (RFC 4344 §3.1), OpenSSH's limit as well."""
 
 
-class TagMismatch(ProtocolViolation):
-    """A packet was changed on its way, or sealed with another key."""
-
-    def __init__(self) -> None:
-        super().__init__("a packet failed its integrity check")
-
-
 class GcmCipher:
-    """One direction of a leg: a key and the invocation counter that both of its users share."""
+    """One direction of a leg: an `Opener` or a `Sealer`, in place."""
 
     __slots__ = ("_counter", "_decrypt_into", "_encrypt_into", "_nonce")
+
+    head = LENGTH_SIZE
+    overhead = OVERHEAD
+    cost = 1
 
     def __init__(self, key: bytes, iv: bytes) -> None:
         """`key`: 16 or 32 bytes; `iv`: 12 bytes, fixed field and counter (RFC 5647 §7.1)."""
@@ -45,8 +50,15 @@ class GcmCipher:
         self._encrypt_into = aead.encrypt_into
         self._decrypt_into = aead.decrypt_into
         self._nonce = bytearray(iv)
-        # The next invocation's number. Advances by one for each packet, whoever handles it.
+        # The next invocation's number. Advances by one for each packet.
         self._counter = int.from_bytes(iv[_FIXED_SIZE:], "big")
+
+    def length(self, view: memoryview, start: int) -> int:
+        """RFC 5647 §7.2"""
+        length: int = read_length(view, start)[0]
+        if length % BLOCK_SIZE or not BLOCK_SIZE <= length <= MAX_LENGTH:
+            check_length(length)
+        return length
 
     def open(self, buffer: memoryview, start: int, length: int) -> None:
         """Verify and decrypt the packet at `start`, whose length field says `length`.

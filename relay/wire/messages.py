@@ -5,22 +5,60 @@ A function named for a message returns its payload: the message number and its f
 
 from __future__ import annotations
 
+from typing import Final
+
 from relay.wire.encoding import Reader, byte, string, uint32
 from relay.wire.numbers import (
+    MAX_UINT32,
     MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
     MSG_CHANNEL_EOF,
     MSG_CHANNEL_FAILURE,
     MSG_CHANNEL_OPEN,
     MSG_CHANNEL_OPEN_CONFIRMATION,
     MSG_CHANNEL_OPEN_FAILURE,
     MSG_CHANNEL_WINDOW_ADJUST,
+    MSG_DISCONNECT,
+    MSG_GLOBAL_REQUEST,
+    MSG_REQUEST_FAILURE,
+    MSG_REQUEST_SUCCESS,
+    MSG_UNIMPLEMENTED,
     OpenFailure,
 )
 
+LONGEST_REASON: Final = 400
+"""Characters of a reason, which may be of a peer's making and is passed on to another: a whole list
+of algorithms that have none in common is about as long. With a packet's 256 KiB for each open that
+is refused, what waits for a peer that does not read would be bounded in number only."""
+
+_UNIMPLEMENTED = byte(MSG_UNIMPLEMENTED)
+_SUCCESS = byte(MSG_REQUEST_SUCCESS)
+_REQUEST_FAILURE = byte(MSG_REQUEST_FAILURE)
+_DATA = byte(MSG_CHANNEL_DATA)
 _EOF = byte(MSG_CHANNEL_EOF)
 _CLOSE = byte(MSG_CHANNEL_CLOSE)
 _FAILURE = byte(MSG_CHANNEL_FAILURE)
 _WINDOW_ADJUST = byte(MSG_CHANNEL_WINDOW_ADJUST)
+
+
+def unimplemented(sequence: int) -> bytes:
+    """RFC 4253 §11.4: which packet it was, of those that came."""
+    return _UNIMPLEMENTED + uint32(sequence & MAX_UINT32)
+
+
+def disconnect(code: int, reason: str) -> bytes:
+    """RFC 4253 §11.1; the language tag is empty."""
+    return byte(MSG_DISCONNECT) + uint32(code) + string(reason) + string(b"")
+
+
+def global_request(name: bytes, *, want_reply: bool, fields: bytes) -> bytes:
+    """§4"""
+    return byte(MSG_GLOBAL_REQUEST) + string(name) + byte(want_reply) + fields
+
+
+def request_answer(fields: bytes | None) -> bytes:
+    """§4: REQUEST_SUCCESS with these fields; None: REQUEST_FAILURE."""
+    return _REQUEST_FAILURE if fields is None else _SUCCESS + fields
 
 
 def channel_open(kind: bytes, sender: int, window: int, packet: int, fields: bytes) -> bytes:
@@ -102,12 +140,12 @@ def open_confirmation(recipient: int, sender: int, window: int, packet: int) -> 
 
 
 def open_failure(recipient: int, code: OpenFailure | int, reason: str) -> bytes:
-    """§5.1; the language tag is empty."""
+    """§5.1; the language tag is empty. No more than `LONGEST_REASON` is told."""
     return (
         byte(MSG_CHANNEL_OPEN_FAILURE)
         + uint32(recipient)
         + uint32(code)
-        + string(reason)
+        + string(reason[:LONGEST_REASON])
         + string(b"")
     )
 
@@ -115,6 +153,11 @@ def open_failure(recipient: int, code: OpenFailure | int, reason: str) -> bytes:
 def window_adjust(recipient: int, size: int) -> bytes:
     """§5.2"""
     return _WINDOW_ADJUST + uint32(recipient) + uint32(size)
+
+
+def channel_data(recipient: int, data: bytes) -> bytes:
+    """§5.2: what is sent outside the data path."""
+    return _DATA + uint32(recipient) + string(data)
 
 
 def eof(recipient: int) -> bytes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+MSG_DISCONNECT: Final = 1
 MSG_IGNORE: Final = 2
-MSG_DEBUG: Final = 4
-MSG_SERVICE_REQUEST: Final = 5
-MSG_SERVICE_ACCEPT: Final = 6
+MSG_UNIMPLEMENTED: Final = 3
 MSG_KEXINIT: Final = 20
 MSG_NEWKEYS: Final = 21
-MSG_KEX_LAST: Final = 49
-MSG_USERAUTH_BANNER: Final = 53
+MSG_KEX_ECDH_INIT: Final = 30
+MSG_KEX_ECDH_REPLY: Final = 31
+MSG_USERAUTH_REQUEST: Final = 50
 MSG_USERAUTH_LAST: Final = 79
 MSG_GLOBAL_REQUEST: Final = 80
 MSG_REQUEST_SUCCESS: Final = 81
@@ -28,6 +28,10 @@ MSG_CHANNEL_CLOSE: Final = 97
 MSG_CHANNEL_REQUEST: Final = 98
 MSG_CHANNEL_SUCCESS: Final = 99
 MSG_CHANNEL_FAILURE: Final = 100
+
+DISCONNECT_PROTOCOL_ERROR: Final = 2
+DISCONNECT_MAC_ERROR: Final = 5
+"""Reasons of MSG_DISCONNECT (RFC 4253 §11.1)."""
 
 DISCONNECT_REPLACED: Final = 0xFE000001
 """Of the reasons of MSG_DISCONNECT that are for private use (RFC 4250 §4.2.2): a newer leg with
@@ -71,6 +75,7 @@ class OpenFailure(IntEnum):
 
     ADMINISTRATIVELY_PROHIBITED = 1
     CONNECT_FAILED = 2
+    UNKNOWN_CHANNEL_TYPE = 3
     RESOURCE_SHORTAGE = 4
     NOT_PUBLISHED = 0xFE000001
     """The service may be there a moment later, when its agent is."""

@@ -18,7 +18,7 @@ from relay.wire.numbers import (
     MSG_CHANNEL_OPEN_CONFIRMATION,
 )
 from relay.wire.packet import DATA_OFFSET, TAIL_ROOM, frame_data
-from tests.ssh.test_leg import Bench
+from tests.ssh.bench import Bench
 
 REQUEST = b"\5\1\0\5\1\0\3\4gpu2\0\x50"
 
@@ -60,7 +60,7 @@ class World:
     def hears(self) -> tuple[list[int], bytes]:
         """The messages that left since the last time, and the data in them."""
         self.leg.engine.flush()
-        payloads = self.bench.read_by_c(self.leg)
+        payloads = self.bench.read(self.leg)
         data = b"".join(p[9:] for p in payloads if p[0] == MSG_CHANNEL_DATA)
         return [payload[0] for payload in payloads], data
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncssh
 import pytest
 
 from relay.agent.published import Publishable, Published, refused
@@ -12,14 +11,12 @@ from relay.core.forward import parse_forward
 from relay.core.forwards import Desired
 from relay.events import Events
 from relay.io.engine import Engine
-from relay.ssh.client import ClientLeg
 from relay.wire import messages
 from relay.wire.encoding import byte, uint32
-from relay.wire.gcm import GcmCipher
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import MSG_REQUEST_SUCCESS
 from relay.wire.packet import OVERHEAD, frame
-from tests.ssh.test_leg import IV, KEY, ready
+from tests.ssh.bench import client_leg, gcm
 
 
 @pytest.fixture
@@ -31,11 +28,10 @@ class B:
     """The other side of an agent's leg."""
 
     def __init__(self) -> None:
-        options = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None)
-        self.leg = ready(ClientLeg(Engine(asyncio.get_running_loop()), options))
+        self.leg = client_leg(Engine(asyncio.get_running_loop()))
         self.published = Published(self.leg, None, None, set(), Events())
         self.granted: list[int] = []
-        self._cipher = GcmCipher(KEY, IV)
+        self._cipher = gcm()
 
     async def asked(self, text: str) -> asyncio.Task[None]:
         """It has been asked to publish this, and has not answered."""
@@ -66,7 +62,7 @@ async def test_the_first_stream_may_come_with_the_answer(port: int) -> None:
         ),
     )
     # It is served, and not refused.
-    assert len(b.leg.handlers) == 1
+    assert len(b.leg.mux.channels) == 1
     assert b.granted == [8000]
     await publishing
     b.leg.abort()

@@ -20,7 +20,9 @@ from tests.attacks.messages import (
     GLOBAL_REQUEST,
     NEWKEYS,
     NOBODY_KNOWS,
+    SERVICE_ACCEPT,
     UNIMPLEMENTED,
+    USERAUTH_FAILURE,
     Message,
     anything,
     ignore,
@@ -51,6 +53,9 @@ class _Guest(SSHConnection):
         self.peer.came(payload)
         # To a keepalive it may answer: an attack can last.
         hidden = payload[:1] >= GLOBAL_REQUESTS and not payload.startswith(KEEPALIVE)
+        if not self.peer.logs_in:
+            # Of a login that it knows nothing of.
+            hidden |= payload[0] in (SERVICE_ACCEPT, USERAUTH_FAILURE)
         return ignore() if hidden else payload
 
     def pause_writing(self) -> None:
@@ -87,6 +92,8 @@ class Peer:
         self.room.set()
         # What comes is read; else it waits on its way.
         self.reads = True
+        # The guest logs in; else that is left to the test.
+        self.logs_in = True
         # The leg is over; `error` says how, if it broke.
         self.over = False
         self.error: Exception | None = None
@@ -243,6 +250,7 @@ async def connect(dial: Dial, login: bool = True, **options: Any) -> Peer:
     )
     made.waiter = loop.create_future()
     peer = Peer(ClientGuest(loop, made, wait="auth" if login else "kex"))
+    peer.logs_in = login
     await dial(lambda: peer.guest)
     try:
         await made.waiter

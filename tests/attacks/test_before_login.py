@@ -15,6 +15,7 @@ from tests.attacks.bystander import Bystander
 from tests.attacks.messages import (
     BY_APPLICATION,
     PROTOCOL_ERROR,
+    USERAUTH_FAILURE,
     USERAUTH_REQUEST,
     debug,
     disconnect,
@@ -28,6 +29,7 @@ from tests.attacks.messages import (
 from tests.attacks.peers import stranger, stranger_with_keys
 from tests.programs.chain import Chain, Site, relay_server
 from tests.programs.stock import login
+from tests.trust.certify import body, certified, key_fields
 
 pytestmark = pytest.mark.usefixtures("lines")
 
@@ -128,6 +130,63 @@ LOGINS: dict[str, bytes] = {
         "x", "publickey", SIGNED + ED25519 + String(ED25519 + String(bytes(32))) + String("x")
     ),
 }
+
+ED25519_CERTIFICATE = b"ssh-ed25519-cert-v01@openssh.com"
+RSA_CERTIFICATE = b"ssh-rsa-cert-v01@openssh.com"
+NEGATIVE = String(b"\xff") * 2
+CA = asyncssh.generate_private_key("ssh-ed25519")
+
+
+def asked_about(name: bytes, blob: bytes) -> bytes:
+    return userauth_request("x", "publickey", Boolean(False) + String(name) + String(blob))
+
+
+KEYS: dict[str, bytes] = {
+    "an RSA key of negative numbers": asked_about(b"ssh-rsa", String("ssh-rsa") + NEGATIVE),
+    "an RSA key of zeros": asked_about(b"ssh-rsa", String("ssh-rsa") + String(b"") * 2),
+    "a point on no curve": asked_about(
+        b"ecdsa-sha2-nistp256",
+        String("ecdsa-sha2-nistp256") + String("nistp256") + String(b"\4" + bytes(64)),
+    ),
+    "a certificate for an RSA key of negative numbers": asked_about(
+        RSA_CERTIFICATE, certified(CA, RSA_CERTIFICATE, NEGATIVE + body())
+    ),
+    "a certificate by an RSA key of negative numbers": asked_about(
+        ED25519_CERTIFICATE,
+        certified(
+            CA,
+            ED25519_CERTIFICATE,
+            key_fields(CA) + body(),
+            authority=String("ssh-rsa") + NEGATIVE,
+        ),
+    ),
+    "a certificate by a certificate": asked_about(
+        ED25519_CERTIFICATE,
+        certified(
+            CA,
+            ED25519_CERTIFICATE,
+            key_fields(CA) + body(),
+            authority=certified(CA, ED25519_CERTIFICATE, key_fields(CA) + body()),
+        ),
+    ),
+    "a certificate that is cut": asked_about(
+        ED25519_CERTIFICATE, certified(CA, ED25519_CERTIFICATE, key_fields(CA) + body())[:-1]
+    ),
+    "a certificate with options that are cut": asked_about(
+        ED25519_CERTIFICATE,
+        certified(CA, ED25519_CERTIFICATE, key_fields(CA) + body(critical=b"\0", extensions=b"\0")),
+    ),
+}
+
+
+@pytest.mark.parametrize("payload", KEYS.values(), ids=KEYS.keys())
+async def test_a_key_that_cannot_be_is_refused_as_any_other(
+    chain: Chain, bystander: Bystander, payload: bytes
+) -> None:
+    async with stranger_with_keys(chain.b) as peer:
+        await peer.send(service_request(), payload)
+        await peer.expect(USERAUTH_FAILURE)
+    bystander.goes_on()
 
 
 @pytest.mark.parametrize("payload", LOGINS.values(), ids=LOGINS.keys())

@@ -17,6 +17,8 @@ from tests.programs.process import GUARD, Process
 
 VERSION = b"SSH-2.0-hostile\r\n"
 GROUP16 = "diffie-hellman-group16-sha512"
+STRICT = "curve25519-sha256,kex-strict-s-v00@openssh.com"
+"""OpenSSH's PROTOCOL §1.10: what came before the keys cannot have been added on the way, then."""
 
 GREETINGS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "closed"),
@@ -38,6 +40,14 @@ GREETINGS: dict[str, tuple[bytes, str]] = {
     ),
     "a long reason": (VERSION + packet(disconnect(2, "x" * 30_000)), "xxx"),
     "a reason to move the cursor": (VERSION + packet(disconnect(2, "\x1b[2J\n")), r"\\x1b\[2J"),
+    "an IGNORE before a strict KEXINIT": (
+        VERSION + packet(ignore()) + packet(kexinit(kex=STRICT)),
+        "Strict key exchange violation",
+    ),
+    "an IGNORE within a strict key exchange": (
+        VERSION + packet(kexinit(kex=STRICT)) + packet(ignore()),
+        "Strict key exchange violation",
+    ),
     "packets without end": (
         VERSION + packet(ignore()) * 2 * PACKETS_BEFORE_OUR_LOGIN,
         f"more than {PACKETS_BEFORE_OUR_LOGIN} packets before the login",

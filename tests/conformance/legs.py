@@ -1,35 +1,37 @@
-"""Our connection classes as asyncssh's tests make and drive them.
+"""Our guests as asyncssh's tests make and drive them.
 
-What is tested is `Leg`: its packet loop, sealing and opening, counters, deferring and re-keying,
-under asyncssh's own channels, forwards and authentication. What `ServerLeg` and `ClientLeg` add
-(what a relay refuses, grants, known_hosts) has tests of its own.
+What is tested is `Guest`: versions, key exchange, re-keying, login, certificates, extensions, over
+a `Mux` that opens and seals. What `ServerLeg` and `ClientLeg` add (what a relay refuses, grants,
+known_hosts) has tests of its own, and so have channels and global requests, which are ours alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import asyncssh
+from asyncssh.kex import Kex
 
-from relay.core.handshake import KeyExchanges
+from relay.core.handshake import BeforeLogin
+from relay.core.output import Buffer
 from relay.io.engine import Engine
-from relay.io.stream import Buffer, Stream
+from relay.ssh.guest import ClientGuest, Guest, ServerGuest
+from relay.ssh.kex import METHODS, ServerKex
 from relay.ssh.leg import Leg
 
 PIECE: Final = 7
-"""Bytes that come at once to a `SplitLeg`: no header comes whole."""
+"""Bytes that come at once to a `SplitGuest`: no header comes whole."""
+
+ANY: Final = 10**9
 
 
-class TransportStream(asyncio.Transport):
+class TransportStream:
     """What a `Stream` is to a leg, on a transport of asyncio's: the tests connect by it, and it
     may be a channel of another connection, or a pipe."""
 
     def __init__(self, transport: asyncio.Transport, leg: Leg) -> None:
-        super().__init__()
         self._transport = transport
         self._leg = leg
         self._pending = b""
@@ -37,7 +39,7 @@ class TransportStream(asyncio.Transport):
         self._closed = False
 
     def start(self) -> None:
-        pass
+        """The tests feed it."""
 
     # -- in
 
@@ -77,112 +79,97 @@ class TransportStream(asyncio.Transport):
     def await_room(self) -> None:
         raise AssertionError("this stream is never full")
 
-    # -- the rest of an asyncio.Transport
-
     def abort(self) -> None:
         if not self._closed:
             self._leg.flush()
             self._closed = True
             self._transport.abort()
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
-
-
-class SocketStream(Stream):
-    """A `Stream`, on the socket of a transport that is kept idle."""
-
-    def __init__(self, transport: asyncio.Transport, leg: Leg) -> None:
-        descriptor = os.dup(transport.get_extra_info("socket").fileno())
-        super().__init__(leg.engine, socket.socket(fileno=descriptor), leg)
-        self._transport = transport
-        transport.pause_reading()
-
-    def abort(self) -> None:
-        super().abort()
-        self._transport.abort()
-
 
 ENGINES: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Engine]] = WeakKeyDictionary()
 
 
-class StockLeg(Leg):
-    """A leg as the tests make one: on a transport, and with options of asyncssh's."""
+class StockGuest(Guest):
+    """A guest that makes its own leg, when it is given a transport. What is asyncssh's own."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *args: Any, **kwargs: Any) -> None:
-        if loop not in ENGINES:
-            ENGINES[loop] = Engine(loop)
-        super().__init__(ENGINES[loop], *args, **kwargs)
-        self.rekey_limit = self._options.rekey_bytes
+    _leg: Leg
+    _stream: TransportStream
+    _fed_by_leg = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.stream = self.stream_on(transport)
-        super().connection_made(self.stream)
-        self.stream.start()
+        if hasattr(self, "_leg"):
+            super().connection_made(transport)
+            return
+        loop = asyncio.get_running_loop()
+        if loop not in ENGINES:
+            ENGINES[loop] = Engine(loop)
+        self._leg = Leg(ENGINES[loop], self, BeforeLogin(ANY, ANY))
+        self._leg.mux.rekey_limit = self._options.rekey_bytes
+        self._stream = TransportStream(cast(asyncio.Transport, transport), self._leg)
+        names = ("sockname", "peername", "socket")
+        addresses = {name: transport.get_extra_info(name) for name in names}
+        self._leg.run_on(self._stream, addresses)
 
-    def stream_on(self, transport: asyncio.BaseTransport) -> Any:
-        on_socket = isinstance(transport, asyncio.Transport)
-        return (SocketStream if on_socket else TransportStream)(transport, self)
+    def data_received(self, data: bytes, datatype: Any = None) -> None:
+        if self._fed_by_leg:
+            super().data_received(data, datatype)
+        else:
+            self._comes(data)
 
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        self.stream.feed(data)
+    def _comes(self, data: bytes) -> None:
+        self._stream.feed(data)
 
-    def stream_lost(self, error: Exception | None) -> None:
-        # The tests know asyncssh's ConnectionLost, and not LegLost.
-        self.connection_lost(error)
+    def line(self, data: bytes) -> None:
+        self._fed_by_leg = True
+        super().line(data)
+        self._fed_by_leg = False
 
-
-class AnyKeyExchanges(KeyExchanges):
-    """As many as come."""
-
-    def begun(self, size: int, now: float) -> None:
-        pass
-
-
-class RekeyLeg(StockLeg):
-    """Keys are changed after every few packets."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.rekey_limit = 4096
-        self.key_exchanges = AnyKeyExchanges()
-        # The quickest: what happens around an exchange is tested, and there are thousands.
-        self._kex_algs = [b"curve25519-sha256"]
-
-
-class SlowLeg(StockLeg):
-    """The cipher is asyncssh's, and so is the packet code."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._enc_algs = [b"chacha20-poly1305@openssh.com"]
+    def packet(self, payload: bytes) -> None:
+        self._fed_by_leg = True
+        super().packet(payload)
+        self._fed_by_leg = False
 
 
-class SplitLeg(StockLeg):
+class StockServer(ServerGuest):
+    """The server's, with asyncssh's own word on who may log in, and with the key exchanges of
+    asyncssh's that ours does not do."""
+
+    validate_public_key = asyncssh.SSHServerConnection.validate_public_key
+    send_userauth_failure = asyncssh.SSHServerConnection.send_userauth_failure
+    reload_config = asyncssh.SSHServerConnection.reload_config
+
+    def _choose_alg(self, alg_type: str, local_algs: Any, remote_algs: Any) -> bytes:
+        chosen = super()._choose_alg(alg_type, local_algs, remote_algs)
+        ours = alg_type != "key exchange" or self._kex_chosen in METHODS
+        return chosen if ours else self._kex_chosen
+
+    @property
+    def _kex(self) -> Kex | None:
+        return self._own_kex
+
+    @_kex.setter
+    def _kex(self, value: Kex | None) -> None:
+        ours = value is not None and self._kex_chosen in METHODS
+        self._own_kex = ServerKex(self._kex_chosen, self) if ours else value
+
+
+class SplitGuest(StockGuest):
     """Packets come in pieces."""
 
-    def stream_on(self, transport: asyncio.BaseTransport) -> Any:
-        return TransportStream(transport, self)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # A line in pieces counts more than once: asyncssh's own limit is the one that is tested.
-        self.before_login = None
-
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+    def _comes(self, data: bytes) -> None:
         for start in range(0, len(data), PIECE):
-            self.stream.feed(data[start : start + PIECE])
+            super()._comes(data[start : start + PIECE])
 
 
-LEGS: Final = {"fast": StockLeg, "rekey": RekeyLeg, "slow": SlowLeg, "split": SplitLeg}
+LEGS: Final = {"fast": StockGuest, "split": SplitGuest}
 
 
 def classes(kind: str) -> dict[str, type]:
     """What stands in for the classes of `asyncssh.connection`, by their names."""
-    leg = LEGS[kind]
+    guest = LEGS[kind]
     return {
         # The tests call methods of the base class by its name.
-        "SSHConnection": leg,
-        "SSHClientConnection": type("Client", (leg, asyncssh.SSHClientConnection), {}),
-        "SSHServerConnection": type("Server", (leg, asyncssh.SSHServerConnection), {}),
+        "SSHConnection": guest,
+        "SSHClientConnection": type("Client", (guest, ClientGuest), {}),
+        "SSHServerConnection": type("Server", (guest, StockServer), {}),
     }

@@ -18,12 +18,9 @@ from typing import Any, Final
 
 import asyncssh
 import asyncssh.connection
-import asyncssh.kex
 import asyncssh.public_key
 import pytest
-from asyncssh.crypto import sntrup_available
 
-from relay.trust.algorithms import SNTRUP_KEX
 from tests.conformance.channels import is_of_channels
 from tests.conformance.legs import LEGS, classes
 
@@ -40,7 +37,6 @@ RANK: Final = {"skipped": 0, "passed": 1, "failed": 2}
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--legs", choices=[*LEGS, STOCK], required=True)
     parser.addoption("--outcomes", type=Path, required=True)
-    parser.addoption("--no-channels", action="store_true")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,9 +46,6 @@ def pytest_configure(config: pytest.Config) -> None:
         for name, ours in classes(kind).items():
             setattr(asyncssh, name, ours)
             setattr(asyncssh.connection, name, ours)
-    # One of its tests dials with each key exchange there is; of these we have a server's half.
-    for alg in () if sntrup_available else SNTRUP_KEX:
-        asyncssh.kex._kex_algs.remove(alg.encode())
     # Each test class encrypts a key, which takes a second and a package that we do not need.
     module: Any = asyncssh.public_key
     module.bcrypt = SimpleNamespace(kdf=_quick_kdf)
@@ -60,10 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--no-channels"):
-        left_out = [item for item in items if is_of_channels(test_of(item.nodeid))]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    left_out = [item for item in items if is_of_channels(test_of(item.nodeid))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def test_of(node: str) -> str:

@@ -60,15 +60,14 @@ def _download(wanted: str, folder: Path) -> Path:
     return source
 
 
-def run(folder: Path, legs: str, tests: list[str], *, channels: bool) -> tuple[dict[str, str], str]:
-    """Run tests (files, or `file::class::test`), those of `channels` too or not; returns how each
-    went, and what was printed."""
+def run(folder: Path, legs: str, tests: list[str]) -> tuple[dict[str, str], str]:
+    """Run tests (files, or `file::class::test`), but for those of channels; returns how each went,
+    and what was printed."""
     with tempfile.TemporaryDirectory() as scratch:
         outcomes = Path(scratch, "outcomes")
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
         command += ["-c", os.devnull, "--rootdir", str(folder)]  # Not our configuration.
         command += ["-p", "tests.conformance.plugin", f"--legs={legs}", f"--outcomes={outcomes}"]
-        command += [] if channels else ["--no-channels"]
         done = subprocess.run(
             [*command, *(f"{PACKAGE}/{test}" for test in tests)],
             cwd=folder,

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 
-import asyncssh
 import pytest
 
 from relay.connect.local import LocalEndpoint
 from relay.core.services import NOT_PUBLISHED
+from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
-from relay.ssh.client import ClientLeg
-from relay.ssh.endpoint import Endpoint
 from relay.wire.numbers import OpenFailure
-from tests.ssh.test_leg import ready
+from tests.ssh.bench import client_leg
 
 
 @pytest.fixture
@@ -24,8 +22,7 @@ def anyio_backend() -> str:
 
 async def failed(code: int, reason: str) -> tuple[list[str], list[str]]:
     """Why it was put off, and how it ended."""
-    options = asyncssh.SSHClientConnectionOptions(config=None, client_keys=None)
-    leg = ready(ClientLeg(Engine(asyncio.get_running_loop()), options))
+    leg = client_leg(Engine(asyncio.get_running_loop()))
     put_off: list[str] = []
     ended: list[str] = []
 

@@ -14,11 +14,11 @@ import pytest
 
 from relay.core.limits import BUSY_POLL
 from relay.io.busy_poll import BULK, BULK_REST, LATE, LEAST, LONGEST_REST, SHORTEST_REST, BusyPoll
+from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
 from relay.io.stream import Stream
-from relay.ssh.endpoint import Endpoint
 from relay.wire.numbers import MSG_CHANNEL_DATA
-from tests.ssh.test_leg import Bench
+from tests.ssh.bench import Bench
 from tests.turns import until
 
 MOST = BUSY_POLL * 1e-6
@@ -263,7 +263,7 @@ class Local:
     @property
     def came(self) -> int:
         """What has left on the leg."""
-        payloads = self._bench.read_by_c(self._bench.c)
+        payloads = self._bench.read(self._bench.c)
         self._came += sum(len(one) - 9 for one in payloads if one[0] == MSG_CHANNEL_DATA)
         return self._came
 

@@ -9,7 +9,7 @@ import pytest
 
 from relay.core.limits import WAITING_PER_PROCESS
 from relay.io.engine import Engine
-from tests.ssh.test_leg import Bench, expected
+from tests.ssh.bench import Bench, expected
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ async def test_two_engines_in_one_loop_do_not_know_of_each_other() -> None:
     sent = bytearray(one.data(b"token"))
     one.a.received(memoryview(sent), 0, len(sent))
     two.engine.flush()
-    assert one.read_by_c(one.c) == []
+    assert one.read(one.c) == []
     one.engine.flush()
-    assert one.read_by_c(one.c) == [expected(b"token")]
+    assert one.read(one.c) == [expected(b"token")]
 
 
 async def test_who_waits_is_told_between_flushes_and_never_in_one() -> None:

@@ -10,14 +10,16 @@ from typing import Any, Final
 
 import asyncssh
 import pytest
-from asyncssh import sk_eddsa
+from asyncssh import public_key, sk_eddsa
+from asyncssh.packet import SSHPacket
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from relay.trust.user_certificates import decode_user_certificate
 from relay.wire.encoding import byte, uint32
 from tests.programs.chain import SERVERS, Server, Site, find, run
 from tests.programs.stock import may_login
+
+CURVES: Final = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 
 TOUCHED: Final = 0x01
 VERIFIED: Final = 0x04
@@ -47,15 +49,27 @@ def place(
     return sites[name]
 
 
+class Readable(public_key.SSHOpenSSHCertificateV01):
+    """One for asyncssh to log in with that it would not read: its reader does not know
+    `verify-required` nor other critical options, and takes an unknown extension's data for the
+    next one's name."""
+
+    @classmethod
+    def _decode_options(cls, options: bytes, decoders: Any, critical: bool = True) -> Any:
+        return {}
+
+
 def sign(site: Site, ca: str, key: str, *options: str) -> Any:
     """The certificate that `ssh-keygen -s` makes for the public key of this name."""
     run(
         find("ssh-keygen"), "-q", "-s", site.folder / ca, "-I", "an id", "-n", site.user, *options,
         site.public(key),
     )  # fmt: skip
-    # asyncssh itself reads none with `verify-required`.
     encoded = (site.folder / f"{key}-cert.pub").read_text().split()[1]
-    return decode_user_certificate(base64.b64decode(encoded))
+    packet = SSHPacket(base64.b64decode(encoded))
+    algorithm = packet.get_string()
+    handler, _ = public_key._certificate_alg_map[algorithm]
+    return Readable.construct(packet, algorithm, handler, None)
 
 
 def allowed(site: Site, server: Server, *keys: Any) -> bool:
@@ -78,6 +92,51 @@ def test_an_authority_does_not_sign_with_sha1(
     assert allowed(site, server, (key, certificate)) is welcome
     if not welcome and server.process.name == "relay-server":
         server.process.wait_for("the certificate is signed with ssh-rsa, which is not accepted")
+
+
+# -- what it says
+
+
+@pytest.mark.parametrize("algorithm", ["ssh-ed25519", "ssh-rsa", *CURVES])
+def test_a_certificate_for_each_type_of_key(place: tuple[Site, Server], algorithm: str) -> None:
+    site, server = place
+    site.key(f"{algorithm}-ca", "cert-authority", algorithm=algorithm)
+    key = asyncssh.read_private_key(site.key(f"a-{algorithm}", None, algorithm=algorithm))
+    options = ("-t", "rsa-sha2-512") if algorithm == "ssh-rsa" else ()
+    certificate = sign(site, f"{algorithm}-ca", f"a-{algorithm}", *options)
+    assert allowed(site, server, (key, certificate))
+
+
+OPTIONS: Final = [
+    (("-O", "extension:other@example.com"), True),
+    (("-O", "extension:other@example.com=permit-port-forwarding"), True),
+    (("-O", "critical:other@example.com"), False),
+    (("-O", "force-command=true"), True),
+    (("-O", "source-address=127.0.0.0/8,::1/128"), True),
+    (("-O", "source-address=192.0.2.0/24"), False),
+    (("-V", "always:forever"), True),
+    (("-V", "20200101:20210101"), False),
+    (("-V", "20990101:forever"), False),
+]
+
+
+@pytest.mark.parametrize("case", range(len(OPTIONS)))
+def test_what_a_certificate_says(place: tuple[Site, Server], case: int) -> None:
+    site, server = place
+    options, welcome = OPTIONS[case]
+    site.key(f"ca-{case}", "cert-authority")
+    key = asyncssh.read_private_key(site.key(f"key-{case}", None))
+    certificate = sign(site, f"ca-{case}", f"key-{case}", *options)
+    assert allowed(site, server, (key, certificate)) is welcome
+
+
+def test_a_hosts_certificate_is_no_users(place: tuple[Site, Server]) -> None:
+    site, server = place
+    site.key("host-ca", "cert-authority")
+    key = asyncssh.read_private_key(site.key("host", None))
+    assert not allowed(site, server, (key, sign(site, "host-ca", "host", "-h")))
+    if server.process.name == "relay-server":
+        server.process.wait_for("the certificate is a host's, not a user's")
 
 
 # -- security keys

@@ -19,7 +19,6 @@ from tests.programs.sessions import agent_itself
 from tests.programs.ssh2 import Ssh2, blob, fetch
 from tests.programs.test_matrix import (
     CHANGES,
-    SIZE,
     many_at_once,
     the_client_ends_first,
     the_service_ends_first,
@@ -31,6 +30,7 @@ GCM: Final = "aes128-gcm@openssh.com"
 CHACHA: Final = "chacha20-poly1305@openssh.com"
 CTR: Final = "aes256-ctr"
 
+SIZE: Final = 16 * MIB
 REKEY: Final = 4 * MIB
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relay.core.grants import Grant
+from relay.core.handler import OpenRefused
 from relay.core.services import Service
 from relay.core.traffic import Traffic
 from relay.events import Event, Events
@@ -17,11 +18,10 @@ from relay.server.held import HeldOpen, HeldOpens
 from relay.server.routes import AgentRoute, Route
 from relay.server.routing import Router
 from relay.server.splices import SpliceEnd
-from relay.ssh.handler import OpenRefused
 from relay.ssh.server import ServerLeg
 from relay.trust.authorized_keys import Entry
 from relay.wire.numbers import OpenFailure
-from tests.ssh.test_leg import Bench
+from tests.ssh.bench import Bench
 
 
 class ElsewhereRoute:
@@ -109,7 +109,7 @@ async def test_a_splice_asks_as_its_way_says_and_tells_it_what_it_carried() -> N
     end = world.open()
     end.opened_by_peer(100, 2**20, 2**15)
     world.bench.a.engine.flush()
-    (asked,) = world.bench.read_by_c(world.bench.c)
+    (asked,) = world.bench.read(world.bench.c)
     assert asked.endswith(b"elsewhere")
     assert b"direct-tcpip" in asked
     assert world.bench.a.traffic.open == 2  # One is the bench's own.

@@ -21,9 +21,8 @@ from relay.ssh import server
 from relay.ssh.listener import Listener
 from relay.wire import messages
 from relay.wire.encoding import string
-from relay.wire.gcm import GcmCipher
 from relay.wire.numbers import MSG_CHANNEL_REQUEST
-from tests.ssh.test_leg import C_NUMBER, IV, KEY, Bench
+from tests.ssh.bench import C_NUMBER, Bench, begin_key_exchange, end_key_exchange
 
 NUMBER = 77
 """The opener's for its channel."""
@@ -40,9 +39,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(bench: Bench) -> SplicedStream:
-    stream = SplicedStream(bench.a, bench.route(), Events())
-    stream.open(NUMBER, 2**20, 2**15)
-    return stream
+    return bench.open(NUMBER, bench.c, 2**15)
 
 
 async def until_late(bench: Bench, count: int) -> None:
@@ -59,15 +56,14 @@ async def test_the_opener_is_told_and_the_number_stays_with_the_agent() -> None:
     stream = opened(bench)
     number = stream.splice.channels[1].local_id
     await until_late(bench, 1)
-    bench.a.engine.flush()
-    bench.to_c = GcmCipher(KEY, IV)  # It counts the packets of one leg.
-    assert bench.read_by_c(bench.a)[-1] == messages.open_failure(NUMBER, 2, NO_ANSWER)
-    assert stream.splice.channels[0].local_id not in bench.a.handlers
-    assert number in bench.c.handlers
+    bench.engine.flush()
+    assert bench.read(bench.a)[-1] == messages.open_failure(NUMBER, 2, NO_ANSWER)
+    assert stream.splice.channels[0].local_id not in bench.a.mux.channels
+    assert number in bench.c.mux.channels
     stream.ends[1].confirmed(C_NUMBER + 1, 2**20, 2**15)
     assert bench.c.unanswered == 0
     stream.ends[1].peer_closed()
-    assert number not in bench.c.handlers
+    assert number not in bench.c.mux.channels
     assert bench.traffic.open == 1  # That which the bench begins with.
 
 
@@ -119,11 +115,11 @@ async def test_who_came_by_an_open_port_is_let_go() -> None:
     with pytest.raises(ConnectionResetError):
         await reader.read()
     assert bench.c.unanswered == 1
-    number = max(bench.c.handlers)
-    handler = bench.c.handlers[number]
-    handler.failed(2, "timed out")  # type: ignore[attr-defined]
+    number = max(bench.c.mux.channels)
+    handler = bench.c.mux.channels[number]
+    handler.failed(2, "timed out")
     assert bench.c.unanswered == 0
-    assert number not in bench.c.handlers
+    assert number not in bench.c.mux.channels
     writer.close()
     listener.close()
 
@@ -136,7 +132,6 @@ def request_of(bench: Bench) -> bytes:
 
 def flood(bench: Bench, payload: bytes, count: int) -> None:
     """A sends the same again and again."""
-    bench.a.before_login = None
     for _ in range(count):
         if not bench.a.alive or bench.stream(bench.a).paused:
             return
@@ -162,7 +157,7 @@ async def test_only_who_asks_waits_for_its_unread_answers() -> None:
 @pytest.mark.anyio
 async def test_answers_that_wait_for_keys_are_bounded() -> None:
     bench = Bench()
-    bench.a._kex_complete = False
+    begin_key_exchange(bench.a)
     flood(bench, request_of(bench), 2 * ANSWERS_DEFERRED)
     assert not bench.a.alive
     assert not bench.stream(bench.c).paused
@@ -172,13 +167,12 @@ async def test_answers_that_wait_for_keys_are_bounded() -> None:
 async def test_answers_are_counted_anew_with_each_key_exchange() -> None:
     bench = Bench()
     for _ in range(3):
-        bench.a._kex_complete = False
+        begin_key_exchange(bench.a)
         flood(bench, request_of(bench), ANSWERS_DEFERRED - 1)
-        assert bench.a.deferred == ANSWERS_DEFERRED - 1
-        bench.a._kex_complete = True
-        bench.a._send_deferred_packets()
+        assert len(bench.a.out.deferred) == ANSWERS_DEFERRED - 1
+        end_key_exchange(bench.a)
         assert bench.a.alive
-        assert not bench.a.deferred
+        assert not bench.a.out.deferred
 
 
 @pytest.mark.anyio
@@ -189,7 +183,7 @@ async def test_too_much_for_one_leg_breaks_its_own_stream(all_together: bool) ->
     if all_together:
         bench.engine.waiting_limit = RELEASE_BELOW
     else:
-        bench.c.waiting_limit = RELEASE_BELOW
+        bench.c.out.waiting_limit = RELEASE_BELOW
     bench.splice.splice.channels[0].receive_window = 2**20
     for _ in range(5):
         bench.receive(bench.data(bytes(2**16)), repeat(1 << 17))

@@ -119,8 +119,8 @@ def test_defaults_in_the_prose_of_readme() -> None:
         assert known[flag] == default, flag
 
 
-OTHERS: Final = {"--against", "--end-to-end", "--now", "--quick", "--rounds"}
-"""Of the benchmarks, and of systemctl."""
+OTHERS: Final = {"--against", "--end-to-end", "--now", "--quick", "--rounds", "--unix-socket"}
+"""Of the benchmarks, systemctl and curl."""
 
 
 def test_readme_names_no_flag_that_is_not_there() -> None:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from relay.errors import INTERNAL, LegLost
+from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
-from relay.ssh.endpoint import Endpoint
-from relay.ssh.server import Owner, ServerLeg, server_options
-from tests.ssh.test_leg import HOST_KEY, ready
-
-
-class NoHost:
-    """A host that keeps in mind what it was told."""
-
-    def __init__(self) -> None:
-        self.down: list[Exception | None] = []
-
-    def leg_down(self, leg: ServerLeg, error: Exception | None) -> None:
-        self.down.append(error)
+from relay.ssh.server import ServerLeg
+from tests.ssh.bench import NoHost, server_leg
 
 
 class BrokenHost(NoHost):
@@ -32,17 +21,8 @@ class BrokenHost(NoHost):
         raise RuntimeError("a bug in leg_down")
 
 
-def make_leg(host: Any) -> ServerLeg:
-    leg = ready(ServerLeg(Engine(asyncio.get_running_loop()), server_options([HOST_KEY], ())))
-    leg.host = host
-    owner = Owner()
-    owner.connection_made(leg)
-    leg._owner = owner
-    return leg
-
-
-def endpoint(leg: ServerLeg, ended: Callable[[Endpoint, str], None]) -> Endpoint:
-    return Endpoint(leg, ended)
+def make_leg(host: NoHost) -> ServerLeg:
+    return server_leg(Engine(asyncio.get_running_loop()), host)
 
 
 async def lose(leg: ServerLeg) -> None:
@@ -76,7 +56,7 @@ async def test_a_channel_that_fails_keeps_nobody_from_hearing(
         raise RuntimeError("a bug in a channel")
 
     for ended in (broken, lambda _, reason: ends.append(reason), broken):
-        endpoint(leg, ended)
+        Endpoint(leg, ended)
     await lose(leg)
     assert ends == ["the connection to the relay was lost"]
     assert len(host.down) == 1
@@ -94,20 +74,24 @@ async def test_a_host_that_fails_is_told(told: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.anyio
-async def test_the_host_hears_though_asyncsshs_part_fails(
-    told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("part", "doing"),
+    [("stream", "closing a stream"), ("guest", "ending a handshake")],
+)
+async def test_the_host_hears_though_what_comes_before_it_fails(
+    told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, part: str, doing: str
 ) -> None:
     host = NoHost()
     leg = make_leg(host)
 
-    class Listener:
-        def close(self) -> None:
-            raise RuntimeError("a bug before the owner's turn")
+    def fail() -> None:
+        raise RuntimeError("a bug before the host's turn")
 
-    leg._local_listeners["port"] = Listener()  # type: ignore[index,assignment]
+    monkeypatch.setattr(leg.guest if part == "guest" else leg.out.stream, "abort", fail)
     await lose(leg)
     assert len(host.down) == 1
-    assert "a bug before the owner's turn" in told.text
+    assert "RuntimeError: a bug before the host's turn" in told.text
+    assert f"internal error while {doing}" in told.text
 
 
 @pytest.mark.anyio
@@ -123,7 +107,7 @@ async def test_what_a_leg_has_begun_ends_with_it() -> None:
         finally:
             cancelled.set()
 
-    channel = endpoint(leg, lambda _, reason: None)
+    channel = Endpoint(leg, lambda _, reason: None)
     channel.serve(dial)
     channel.opened_by_peer(0, 1 << 20, 1 << 15)
     await begun.wait()

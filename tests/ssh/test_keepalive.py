@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncssh
 import pytest
 
 from relay.io.engine import Engine
 from relay.ssh.server import ServerLeg, server_options
+from tests.ssh.bench import HOST_KEY
 
 DAY = 24 * 3600
 
@@ -26,11 +26,9 @@ DAY = 24 * 3600
     ],
 )
 def test_how_long_a_silent_client_is_borne(interval: float, count_max: int, patience: int) -> None:
-    key = asyncssh.generate_private_key("ssh-ed25519")
-
     async def main() -> float:
         options = server_options(
-            [key], (), client_alive_interval=interval, client_alive_count_max=count_max
+            [HOST_KEY], (), client_alive_interval=interval, client_alive_count_max=count_max
         )
         return ServerLeg(Engine(asyncio.get_running_loop()), options).patience
 

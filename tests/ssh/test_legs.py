@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -28,7 +29,9 @@ class Leg:
         self.logged_in = False
         self.alive = True
         self.said = ""
-        self.handlers: dict[int, object] = {}
+        channels: dict[int, object] = {}
+        self.mux = SimpleNamespace(channels=channels, rekey_limit=0)
+        self.out = SimpleNamespace(waiting_limit=0)
 
     def get_extra_info(self, name: str, default: str) -> str:
         return name
@@ -91,15 +94,15 @@ def test_limits_hold_for_who_is_there_already() -> None:
     leg = world.come(1)
     limits = Limits(waiting_per_leg=12345)
     world.legs.configure(limits, rekey_limit=99)
-    assert (leg.limits, leg.waiting_limit) == (limits, 12345)
-    assert world.come(2).rekey_limit == 99
+    assert (leg.limits, leg.out.waiting_limit) == (limits, 12345)
+    assert world.come(2).mux.rekey_limit == 99
 
 
 def test_a_drain_waits_for_streams_and_not_for_ever() -> None:
     world = World()
     drain = Drain(world.legs, world.events)
     idle, busy, stuck = (world.come(number) for number in range(3))
-    busy.handlers[0] = stuck.handlers[0] = object()
+    busy.mux.channels[0] = stuck.mux.channels[0] = object()
 
     async def main() -> None:
         drain.begin()

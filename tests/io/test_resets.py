@@ -11,12 +11,12 @@ import socket
 
 import pytest
 
-from relay.io.engine import Engine
+from relay.io.endpoint import Endpoint
+from relay.io.engine import Engine, Pool
 from relay.io.stream import Stream
-from relay.ssh.endpoint import Endpoint
 from tests.programs.process import GUARD
 from tests.programs.traffic import reset
-from tests.ssh.test_leg import Bench
+from tests.ssh.bench import Bench
 
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
@@ -57,12 +57,22 @@ class Reader:
             self.lost.set_result(error)
 
 
+class SmallPool(Pool):
+    """Its buffers are full before all is read."""
+
+    def take(self) -> memoryview:
+        return memoryview(bytearray(4))
+
+
+@pytest.mark.parametrize("pool", [Pool, SmallPool])
 @pytest.mark.parametrize("pauses", [False, True])
-async def test_the_socket_of_a_leg(pauses: bool) -> None:
+async def test_the_socket_of_a_leg(pauses: bool, pool: type[Pool]) -> None:
     ours, theirs = pair()
     reader = Reader()
     reader.pauses = pauses
-    stream = reader.stream = Stream(Engine(asyncio.get_running_loop()), ours, reader)
+    engine = Engine(asyncio.get_running_loop())
+    engine.pool = pool()
+    stream = reader.stream = Stream(engine, ours, reader)
     stream.start()
     theirs.sendall(b"Exceeded MaxStartups\r\n")
     reset(theirs)

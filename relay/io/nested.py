@@ -20,58 +20,64 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, Protocol
 
-from relay.core.channel import Channel, Half, Message
 from relay.core.limits import NESTED_WINDOW
+from relay.core.mux import Mux
+from relay.core.output import Buffer
+from relay.core.port import Port, State
+from relay.core.window import FixedWindow
 from relay.errors import LegLost, Refused
-from relay.io.stream import Buffer, Reader
-from relay.ssh.handler import ChannelHandler
-from relay.ssh.leg import Leg
-from relay.wire import messages
+from relay.io.engine import Engine
+from relay.io.stream import Reader
 from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, frame_data
-
-GRANT_SIZE: Final = NESTED_WINDOW // 4
 
 MIN_DATA: Final = 1024
 """The least that an inner packet may hold. To a peer that takes less in an outer packet, an inner
 one goes in pieces."""
 
 
-class NestedStream(ChannelHandler, asyncio.Transport):
+class OuterLeg(Protocol):
+    """The leg without."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def mux(self) -> Mux: ...
+
+
+class NestedStream(Port):
     """A channel of `outer` as the stream of an inner leg."""
 
-    def __init__(self, outer: Leg) -> None:
+    min_packet = 1
+    """The server that a session goes through is the user's own choice, and slow at worst."""
+
+    def __init__(self, outer: OuterLeg) -> None:
         """Raises `LegLost` when `outer` is gone already."""
-        asyncio.Transport.__init__(self)
         if not outer.alive:
             raise LegLost("the connection to the relay was lost")
-        self.leg = self.outer = outer
-        self.channel = Channel()
-        self.headroom = outer.headroom + DATA_OFFSET
-        self.tailroom = outer.tailroom + TAIL_ROOM
+        super().__init__(outer.mux, FixedWindow(NESTED_WINDOW))
+        self.engine = outer.engine
+        self.headroom = self.out.headroom + DATA_OFFSET
+        self.tailroom = self.out.tailroom + TAIL_ROOM
         self._reader: Reader | None = None
-        self._loop = asyncio.get_running_loop()
+        self._loop = outer.engine.loop
         # Why the inner leg is not fed, and what came meanwhile or is part of a packet: within
         # the channel's window, which is opened again only for what was used.
         self._pauses: set[object] = set()
         self._pending = bytearray()
         # Why nothing comes behind what is pending; empty: more may come.
-        self._ended = ""
-        # Bytes that the inner leg has used and the peer has not been told of.
-        self._used = 0
+        self._no_more = ""
         # The inner leg waits to be told that there is room.
         self._awaited = False
-        # Nothing is sent any more: we have closed the channel, or the outer leg is gone.
-        self._closed = False
         self._confirmed: asyncio.Future[None] | None = None
-        # Answers the peer's open, and what that was: its number, window and packet size.
+        # Answers the peer's open.
         self._admit: Callable[[NestedStream], None] | None = None
-        self._asked = (-1, 0, 0)
-        self.channel.local_id = outer.add_handler(self)
-        self.channel.receive_window = NESTED_WINDOW
-        self.channel.receive_packet = outer.max_data
 
     @property
     def max_data(self) -> int:
@@ -82,72 +88,42 @@ class NestedStream(ChannelHandler, asyncio.Transport):
 
     async def open(self, kind: bytes, fields: bytes) -> None:
         """Ask the outer peer for the channel. Raises `Refused` or `LegLost`."""
-        channel = self.channel
-        channel.ask()
         self._confirmed = self._loop.create_future()
-        self.outer.send_payload(
-            messages.channel_open(
-                kind, channel.local_id, channel.receive_window, channel.receive_packet, fields
-            )
-        )
-        await self._confirmed
+        self.ask(kind, fields)
+        try:
+            await self._confirmed
+        except asyncio.CancelledError:
+            self.give_up()
+            raise
 
     def accept(self, admit: Callable[[NestedStream], None]) -> None:
         """Have the peer's open, which is to be passed in next, answered by `admit`: at once or
         later it calls `confirm` and attaches the inner leg, or it calls `refuse`."""
         self._admit = admit
 
-    def opened_by_peer(self, sender: int, window: int, packet: int) -> None:
-        self._asked = sender, window, packet
+    def _dial(self) -> None:
         assert self._admit is not None
         self._admit(self)
 
     def confirm(self) -> bool:
         """Confirm the peer's open. False: the outer leg is gone."""
-        if self._closed:
-            return False
-        channel = self.channel
-        sender, window, packet = self._asked
-        channel.confirm(sender)
-        self._may_send(window, packet)
-        self.outer.send_payload(
-            messages.open_confirmation(
-                channel.remote_id, channel.local_id, channel.receive_window, channel.receive_packet
-            )
-        )
-        return True
+        self.joined()
+        return self.state is State.OPEN
 
-    def refuse(self, code: int, reason: str) -> None:
+    def refuse(self, code: OpenFailure, reason: str) -> None:
         """Refuse the peer's open."""
-        if self._closed:
-            return
-        self._closed = True
-        self.outer.send_payload(messages.open_failure(self._asked[0], code, reason))
-        self.outer.remove_channel(self.channel.local_id)
-
-    def confirmed(self, sender: int, window: int, packet: int) -> None:
-        self.channel.confirmed(sender)
-        self._may_send(window, packet)
-        assert self._confirmed is not None
-        if self._confirmed.cancelled():
-            self.abort()
-        else:
-            self._confirmed.set_result(None)
+        self.not_joined(reason, code)
 
     def failed(self, code: int, reason: str) -> None:
-        self.channel.refused()
-        self._closed = True
-        self.outer.remove_channel(self.channel.local_id)
-        assert self._confirmed is not None
-        if not self._confirmed.cancelled():
+        if self._confirmed is not None and not self._confirmed.done():
             # A service that is not there now may be there later; a right hardly will.
             prohibited = code == OpenFailure.ADMINISTRATIVELY_PROHIBITED
             self._confirmed.set_exception(Refused(reason) if prohibited else LegLost(reason))
+        super().failed(code, reason)
 
-    def _may_send(self, window: int, packet: int) -> None:
-        """What the peer announced."""
-        self.channel.send_window = window
-        self.channel.send_packet = min(packet, MAX_DATA)
+    def _begin(self) -> None:
+        if self._confirmed is not None and not self._confirmed.done():
+            self._confirmed.set_result(None)
 
     def attach(self, reader: Reader) -> None:
         """`reader`, the inner leg, is fed from now on."""
@@ -161,8 +137,9 @@ class NestedStream(ChannelHandler, asyncio.Transport):
 
     def data(self, view: memoryview, start: int, length: int, size: int) -> None:
         self.channel.received_data(size)
-        if self._closed:
+        if self.over:
             return
+        self.received_bytes += size
         begin = start + DATA_OFFSET
         end = begin + size
         if self._pending or self._pauses or self._reader is None:
@@ -171,7 +148,7 @@ class NestedStream(ChannelHandler, asyncio.Transport):
             return
         used = self._reader.received(view, begin, end)
         self._pending += view[used:end]
-        self._grant(used - begin)
+        self.delivered(used - begin, 0.0)
 
     def _use_pending(self) -> None:
         if self._pauses or self._reader is None:
@@ -181,17 +158,9 @@ class NestedStream(ChannelHandler, asyncio.Transport):
         if used:
             # Other memory for the rest: what is to be sent may still lie in this one.
             self._pending = pending[used:]
-            self._grant(used)
-        if self._ended and not self._pauses:
-            self._lost(self._ended)
-
-    def _grant(self, size: int) -> None:
-        self._used += size
-        channel = self.channel
-        if self._used >= GRANT_SIZE and channel.receiving is Half.OPEN and not self._closed:
-            channel.granted(self._used)
-            self.outer.send_payload(messages.window_adjust(channel.remote_id, self._used))
-            self._used = 0
+            self.delivered(used, 0.0)
+        if self._no_more and not self._pauses:
+            self._reader.stream_lost(LegLost(self._no_more))
 
     def pause(self, reason: object) -> None:
         self._pauses.add(reason)
@@ -207,26 +176,26 @@ class NestedStream(ChannelHandler, asyncio.Transport):
     def has_room(self) -> bool:
         """An inner packet would begin to leave at once. (To ask for a window that takes a whole
         one would be to wait for ever for a peer whose windows are smaller than its packets.)"""
-        return self.channel.send_window > 0 and self.outer.has_room
+        return self.channel.send_window > 0 and self.out.has_room
 
     def carry(self, view: memoryview, start: int, size: int) -> bool:
         """Send the sealed inner packet at `start`, which has room around it for the outer one.
         False: there is no room on the way, nothing was sent."""
         channel = self.channel
-        if self._closed or size > min(channel.send_window, channel.send_packet):
+        if self.over or size > min(channel.send_window, channel.send_packet):
             return False
-        if not self.outer.has_room:
+        if not self.out.has_room:
             return False
         channel.send_window -= size
         start -= DATA_OFFSET
-        self.outer.send_data(view, start, frame_data(view, start, size), channel)
+        self.out.send_data(view, start, frame_data(view, start, size), channel)
         return True
 
     def send(self, buffers: list[Buffer]) -> int:
         """As a `Stream`'s: give the channel what it takes now."""
-        if self._closed:
+        if self.over:
             return sum(map(len, buffers))
-        channel, outer = self.channel, self.outer
+        channel, outer = self.channel, self.out
         data = memoryview(buffers[0] if len(buffers) == 1 else b"".join(buffers))
         sent = 0
         while sent < len(data) and outer.has_room:
@@ -244,69 +213,45 @@ class NestedStream(ChannelHandler, asyncio.Transport):
     def await_room(self) -> None:
         """Call the inner leg's `flush` when there is room again."""
         self._awaited = True
-        if not self.outer.has_room:
-            self.outer.await_room(self)
+        if not self.out.has_room:
+            self.out.await_room(self)
 
-    def leg_has_room(self, leg: Leg) -> None:
-        self._tell()
+    def leg_has_room(self) -> None:
+        self._may_read()
 
-    def window_adjust(self, size: int) -> None:
-        self.channel.received_window_adjust(size)
-        self._tell()
-
-    def _tell(self) -> None:
+    def _may_read(self) -> None:
         if self._awaited and self._reader is not None:
             self._awaited = False
-            self.outer.engine.mark(self._reader)
+            self.engine.mark(self._reader)
 
     # -- how it ends
 
     def eof(self) -> None:
-        self.channel.received(Message.EOF)
-        self._end("the other side ended the session")
+        super().eof()
+        self._ends("the other side ended the session")
+
+    def _shut(self) -> None:
+        """The inner leg ends with what comes: `eof` has told it."""
+
+    def _drop(self, *, reset: bool) -> None:
+        if self._confirmed is not None and not self._confirmed.done():
+            self._confirmed.set_exception(LegLost(self.reason))
+        if self.reason:
+            self._ends(self.reason)
 
     def peer_closed(self) -> None:
-        self.channel.received(Message.CLOSE)
-        self.abort()
-        self._end("the other side closed the session")
-        if self.channel.finished:
-            self.outer.remove_channel(self.channel.local_id)
+        self._no_more = self._no_more or "the other side closed the session"
+        super().peer_closed()
 
-    def request(self, want_reply: bool) -> None:
-        self.channel.received(Message.REQUEST)
-        if want_reply and self.channel.sending is not Half.CLOSED:
-            self.outer.send_payload(messages.channel_failure(self.channel.remote_id))
-
-    def leg_lost(self) -> None:
-        if self._confirmed is not None and not self._confirmed.done():
-            self._confirmed.set_exception(LegLost("the connection to the relay was lost"))
-        self._lost("the outer connection was lost")
-        self._closed = True
-
-    def _end(self, reason: str) -> None:
+    def _ends(self, reason: str) -> None:
         """Nothing more comes. What came is used first: it may say why."""
-        self._ended = self._ended or reason
+        self._no_more = self._no_more or reason
         self._use_pending()
-
-    def _lost(self, reason: str) -> None:
-        if self._reader is not None:
-            self._reader.stream_lost(LegLost(reason))
 
     def abort(self) -> None:
         """Close the channel; what was given to it is still sent."""
-        if self._closed:
+        if self.over:
             return
         if self._reader is not None:
             self._reader.flush()
-        self._closed = True
-        if self.channel.sent(Message.CLOSE) and self.outer.alive:
-            self.outer.send_payload(messages.close(self.channel.remote_id))
-
-    def close(self) -> None:
-        self.abort()
-
-    def is_closing(self) -> bool:
-        return self._closed
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        self.local_lost("")

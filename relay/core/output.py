@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from relay.io.stream import MAX_IOVECS, Buffer, Taker
+from typing import Final, Protocol
+
+MAX_IOVECS: Final = 512
+"""Buffers in one sendmsg. Linux takes 1,024 (IOV_MAX); half is as fast."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Taker(Protocol):
+    """Where sealed packets go."""
+
+    def send(self, buffers: list[Buffer]) -> int:
+        """Take what can be taken now; returns how many bytes that was."""
 
 
 class Output:
@@ -79,10 +91,8 @@ def _take(buffers: list[Buffer], sent: int) -> bool:
     """Remove `sent` bytes from the front of `buffers`; returns whether the front was cut short
     there, so that the socket is full. (sendmsg takes only so many buffers at once.)"""
     count = 0
-    for data in buffers:
-        if sent < len(data):
-            break
-        sent -= len(data)
+    while sent >= len(buffers[count]):  # There is more in them.
+        sent -= len(buffers[count])
         count += 1
     del buffers[:count]
     if sent:

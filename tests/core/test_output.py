@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.io.output import Output
+from relay.core.output import Output
 from relay.io.stream import MAX_IOVECS, Buffer
 
 

@@ -11,10 +11,10 @@ from math import inf
 import pytest
 
 from relay.io import engine as engine_module
+from relay.io.endpoint import Endpoint
 from relay.io.local import NO_PACING
-from relay.ssh.endpoint import Endpoint
 from relay.wire.numbers import MSG_CHANNEL_DATA
-from tests.ssh.test_leg import Bench
+from tests.ssh.bench import Bench
 from tests.turns import until
 
 STREAMS = 8
@@ -39,7 +39,7 @@ def opened(bench: Bench) -> Iterator[list[socket.socket]]:
         peers.append(theirs)
         endpoints.append(endpoint)
     leg.engine.flush()
-    bench.read_by_c(leg)
+    bench.read(leg)
     try:
         yield peers
     finally:
@@ -58,7 +58,7 @@ async def sends_for(bench: Bench, peers: list[socket.socket], texts: list[bytes]
     came: dict[int, bytes] = {}
 
     def all_came() -> bool:
-        for payload in bench.read_by_c(bench.c):
+        for payload in bench.read(bench.c):
             assert payload[0] == MSG_CHANNEL_DATA
             label = int.from_bytes(payload[1:5], "big")
             came[label] = came.get(label, b"") + payload[9:]
