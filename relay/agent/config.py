@@ -7,33 +7,31 @@ from pathlib import Path
 
 from relay.core.forward import Forward
 from relay.core.grants import Permit
-from relay.core.limits import BUSY_POLL
-from relay.core.window import MOST
 from relay.sshconfig.client import ClientConfig, ControlPath, YesNo
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
     """Where to dial and what to publish there."""
 
     client: ClientConfig
     remote_forwards: tuple[Forward, ...]
-    exit_on_forward_failure: bool = True
+    exit_on_forward_failure: bool
     """With `once`, a forward that B refuses ends the program. ssh's default is no: who uses it as
     a service finds out that a part of it is missing when somebody needs that part."""
-    once: bool = False
+    once: bool
     """The end of the leg is the end of the program, and a forward is asked for once."""
-    busy_poll: int = BUSY_POLL
+    busy_poll: int
     """Microseconds for which the program polls, at most, before it sleeps; 0: it never does."""
-    max_window: int = MOST
+    max_window: int
     """Bytes that one stream may have under way to this machine."""
-    permit_remote_open: tuple[Permit, ...] | None = None
+    permit_remote_open: tuple[Permit, ...] | None
     """Where the streams of a dynamic forward may go; None: anywhere."""
-    endpoint: EndpointConfig | None = None
-    control: ControlPath | None = None
+    endpoint: EndpointConfig | None
+    control: ControlPath | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointConfig:
     """`--endpoint`: an SSH server of the agent's own, published as `name:port`."""
 
@@ -44,7 +42,7 @@ class EndpointConfig:
     """Where its host key and its `authorized_keys` are."""
     allow: tuple[Permit, ...] = (Permit("localhost", None), Permit("127.0.0.1", None))
     """What its sessions may reach, whatever their keys permit."""
-    strict_modes: YesNo = "yes"
+    strict_modes: YesNo
     """Must nobody else be able to write its `authorized_keys`?"""
-    reverse: bool = False
+    reverse: bool
     """Its sessions may ask for forwards the other way, from ports of this machine's loopback."""

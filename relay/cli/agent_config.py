@@ -111,6 +111,11 @@ def _endpoint(settings: AgentSettings) -> EndpointConfig | None:
         allow = tuple(permit for text in settings.allow for permit in parse_permitopen(text))
     except LocalError as error:
         raise UsageError(str(error)) from None
-    endpoint = EndpointConfig(name, port, settings.state_dir, strict_modes=settings.strict_modes)
-    endpoint = replace(endpoint, reverse=settings.allow_reverse)
+    endpoint = EndpointConfig(
+        name=name,
+        port=port,
+        state_dir=settings.state_dir,
+        strict_modes=settings.strict_modes,
+        reverse=settings.allow_reverse,
+    )
     return replace(endpoint, allow=allow) if allow else endpoint

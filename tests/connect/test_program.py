@@ -8,14 +8,14 @@ from pathlib import Path
 import anyio
 import pytest
 
+from relay.cli.connect import _parser
+from relay.cli.connect_config import connect_config
 from relay.connect import program
-from relay.connect.config import ConnectConfig
 from relay.connect.program import FarEnd, far_end
 from relay.core.backoff import Backoff
-from relay.core.forward import parse_forward
 from relay.errors import LegLost
 from relay.observe.log import EventLog
-from relay.sshconfig.client import ClientConfig
+from relay.settings.connect import ConnectSettings
 from tests.programs.process import GUARD
 from tests.programs.traffic import free_port
 
@@ -48,10 +48,9 @@ def test_a_new_connection_cuts_the_wait_short(
 ) -> None:
     """Without it the next try would be in an hour."""
     port = free_port()
-    config = ConnectConfig(
-        client=ClientConfig("b.invalid", "me"),
-        local_forwards=(parse_forward(f"127.0.0.1:{port}:gpu1:8000"),),
-    )
+    forward = f"127.0.0.1:{port}:gpu1:8000"
+    command = ["-F", "none", "-S", "none", "-L", forward, "me@b.invalid"]
+    config = connect_config(_parser().read(command).settings(ConnectSettings)).config
     monkeypatch.setattr(Backoff, "next", lambda self, away: 3600.0)
     monkeypatch.setattr(Backoff, "wanted", lambda self: 0.0)
 

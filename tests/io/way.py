@@ -53,7 +53,12 @@ class Far:
         (folder / "authorized_keys").write_bytes(KEY.export_public_key())
         self.events = events
         self.key_file = KeyFile(folder / "authorized_keys", events)
-        self.sessions = SessionEndpoint(EndpointConfig("gpu1", 22, folder), events)
+        self.sessions = SessionEndpoint(
+            EndpointConfig(
+                name="gpu1", port=22, state_dir=folder, strict_modes="yes", reverse=False
+            ),
+            events,
+        )
         self.options = server_options([KEY], ())
         self.engine = Engine(asyncio.get_running_loop())
         self.legs: list[ServerLeg] = []
