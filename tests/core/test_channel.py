@@ -35,9 +35,6 @@ def parse(table: str) -> dict[tuple[Half, Message], Half | None]:
     }
 
 
-CELLS = [(half, message, after) for (half, message), after in parse(TABLE).items()]
-
-
 def open_channel(window: int = 100, packet: int = 50) -> Channel:
     channel = Channel()
     channel.local_id = 3
@@ -59,28 +56,27 @@ def test_the_table_has_every_cell_and_is_the_one_of_the_opening_essay() -> None:
     assert parse(TABLE).items() >= TRANSITIONS.items()
 
 
-@pytest.mark.parametrize(("before", "message", "after"), CELLS)
-def test_received(before: Half, message: Message, after: Half | None) -> None:
-    channel = open_channel()
-    channel.receiving = before
-    if after is None:
-        expected = f"^{message.value} on channel 3, which is {before.value}$"
-        with pytest.raises(ProtocolViolation, match=expected):
+def test_received() -> None:
+    for (before, message), after in parse(TABLE).items():
+        channel = open_channel()
+        channel.receiving = before
+        if after is None:
+            expected = f"^{message.value} on channel 3, which is {before.value}$"
+            with pytest.raises(ProtocolViolation, match=expected):
+                channel.received(message)
+        else:
             channel.received(message)
-        after = before
-    else:
-        channel.received(message)
-    assert (channel.receiving, channel.sending) == (after, Half.OPEN)
+        assert (channel.receiving, channel.sending) == (after or before, Half.OPEN)
 
 
-@pytest.mark.parametrize(("before", "message", "after"), CELLS)
-def test_sent(before: Half, message: Message, after: Half | None) -> None:
+def test_sent() -> None:
     """The same course, but what would be a violation, or a second EOF, does not go out."""
-    channel = open_channel()
-    channel.sending = before
-    second_eof = before is Half.EOF and message is Message.EOF
-    assert channel.sent(message) is (after is not None and not second_eof)
-    assert (channel.receiving, channel.sending) == (Half.OPEN, after or before)
+    for (before, message), after in parse(TABLE).items():
+        channel = open_channel()
+        channel.sending = before
+        second_eof = before is Half.EOF and message is Message.EOF
+        assert channel.sent(message) is (after is not None and not second_eof)
+        assert (channel.receiving, channel.sending) == (Half.OPEN, after or before)
 
 
 @pytest.mark.parametrize("half", Half)
@@ -107,11 +103,11 @@ def test_a_window_may_grow_exactly_where_the_table_says(half: Half) -> None:
     assert channel.send_window == (101 if half in (Half.OPEN, Half.EOF) else 100)
 
 
-@pytest.mark.parametrize(("receiving", "sending"), [*product(Half, Half)])
-def test_finished_when_both_have_sent_close(receiving: Half, sending: Half) -> None:
-    channel = open_channel()
-    channel.receiving, channel.sending = receiving, sending
-    assert channel.finished is (receiving is sending is Half.CLOSED)
+def test_finished_when_both_have_sent_close() -> None:
+    for receiving, sending in product(Half, Half):
+        channel = open_channel()
+        channel.receiving, channel.sending = receiving, sending
+        assert channel.finished is (receiving is sending is Half.CLOSED)
 
 
 def test_a_new_channel_takes_nothing() -> None:

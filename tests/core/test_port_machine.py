@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -417,7 +416,6 @@ class Porting(RuleBasedStateMachine):
 
 
 TestPorting = Porting.TestCase
-TestPorting.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 def test_a_machine_is_no_test_of_itself() -> None:

@@ -68,10 +68,10 @@ def test_a_length_that_is_too_large_says_the_limit() -> None:
 # -- the padding
 
 
-@pytest.mark.parametrize("size", range(3 * BLOCK_SIZE))
-def test_padding_is_the_least_that_the_rfc_allows(size: int) -> None:
-    allowed = [n for n in range(MIN_PADDING, 256) if (1 + size + n) % BLOCK_SIZE == 0]
-    assert padding_for(size) == min(allowed)
+def test_padding_is_the_least_that_the_rfc_allows() -> None:
+    for size in range(3 * BLOCK_SIZE):
+        allowed = [n for n in range(MIN_PADDING, 256) if (1 + size + n) % BLOCK_SIZE == 0]
+        assert padding_for(size) == min(allowed)
 
 
 def packet_of(payload: bytes, padding: int) -> tuple[memoryview, int]:
@@ -80,10 +80,10 @@ def packet_of(payload: bytes, padding: int) -> tuple[memoryview, int]:
     return memoryview(uint32(len(body)) + body + bytes(TAG_SIZE)), len(body)
 
 
-@pytest.mark.parametrize("padding", range(MIN_PADDING, 256))
-def test_a_payload_ends_where_its_padding_begins(padding: int) -> None:
-    packet, length = packet_of(b"payload", padding)
-    assert bytes(packet[PAYLOAD_OFFSET : payload_end(packet, 0, length)]) == b"payload"
+def test_a_payload_ends_where_its_padding_begins() -> None:
+    for padding in range(MIN_PADDING, 256):
+        packet, length = packet_of(b"payload", padding)
+        assert bytes(packet[PAYLOAD_OFFSET : payload_end(packet, 0, length)]) == b"payload"
 
 
 @pytest.mark.parametrize("padding", range(MIN_PADDING))
