@@ -14,9 +14,9 @@ nothing else may be sent (RFC 4253 §7.1).
 
     our KEXINIT goes out      `out.ready` ends: data and messages wait
     our NEWKEYS goes out      the next packet is sealed with the new cipher; what waited goes out
-    a KEXINIT comes           one in so many bytes, or seconds (`handshake.py`)
     a NEWKEYS comes           the next packet is opened with the new cipher
-    a KEXINIT is due          when so much has passed under these keys (RFC 4253 §9)
+
+When which of them may pass, and when keys must be changed, is in `rekey.py`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from typing import Final, Protocol
 from relay.core import outgoing, requests
 from relay.core.channel import MIN_PACKET
 from relay.core.handler import ChannelHandler, OpenRefused
-from relay.core.handshake import BeforeLogin, KeyExchanges
+from relay.core.handshake import BeforeLogin
 from relay.core.limits import ANSWERS_DEFERRED, FED_PACKET, PACKETS_PER_TURN
 from relay.core.outgoing import Outgoing, Shared
+from relay.core.rekey import Event, Rekey, State
 from relay.core.requests import GlobalRequest, Requests
 from relay.errors import ProtocolViolation
 from relay.wire import messages
 from relay.wire.cipher import Opener, Plain, Sealer
 from relay.wire.encoding import Reader
-from relay.wire.gcm import MAX_BLOCKS, MAX_PACKETS, GcmCipher
 from relay.wire.numbers import (
     MAX_UINT32,
     MSG_CHANNEL_CLOSE,
@@ -59,25 +59,10 @@ from relay.wire.numbers import (
     MSG_USERAUTH_REQUEST,
     OpenFailure,
 )
-from relay.wire.packet import (
-    BLOCK_SIZE,
-    PAYLOAD_OFFSET,
-    check_data,
-    frame_data,
-    payload_end,
-    read_header,
-)
+from relay.wire.packet import PAYLOAD_OFFSET, check_data, frame_data, payload_end, read_header
 
 LONGEST_LINE: Final = 8192
 """Of those before the first packet (RFC 4253 §4.2). Longer ones are handed on in pieces."""
-
-SLOW_REKEY_BYTES: Final = 2**30
-"""RFC 4253 §9: "after each gigabyte of transmitted data", for the ciphers without a reason to
-do otherwise; OpenSSH does so for chacha20 too."""
-
-LATE_BYTES: Final = 256 * 2**20
-"""What a peer may still send after our KEXINIT until its NEWKEYS: what it had under way when it
-heard of it. Twice what a path of 10 Gbit/s and 100 ms holds."""
 
 
 class Owner(outgoing.Owner, requests.Owner, Protocol):
@@ -119,24 +104,11 @@ class Mux:
         self._opener: Opener = Plain()
         # The handshake works on a packet in a task, and takes no other until it is done.
         self.busy = False
-        # Packets that came since their count began anew (RFC 4253 §6.4), those that went out
-        # before the keys that we send with, and what came since then.
+        # Packets that came since their count began anew (RFC 4253 §6.4), and those that went out
+        # before the keys that we send with.
         self.received_packets = 0
         self._sent_before = 0
-        self._keyed_packets = 0
-        self._keyed_bytes = 0
-        # Set by the leg; 0: what the cipher allows.
-        self.rekey_limit = 0
-        # A key exchange is under way, from the first KEXINIT until both NEWKEYS have passed: we
-        # have sent a KEXINIT and no NEWKEYS; the peer has; its NEWKEYS is yet to come.
-        self._kexinit_sent = False
-        self._kexinit_came = False
-        self._newkeys_awaited = False
-        # What has come since our last KEXINIT.
-        self._late_bytes = 0
-        self._key_exchanges = KeyExchanges()
-        # How often the keys were changed, whoever asked for it.
-        self.rekeys = 0
+        self.rekey = Rekey()
         # Answers to what the peer asked for that wait for the end of a key exchange.
         self._answers_deferred = 0
 
@@ -210,7 +182,7 @@ class Mux:
             start = after
         self._count(packets, start - first)
         self._count_answers(len(self.out.deferred) - deferred)
-        self._check_rekey()
+        self.rekey.check()
         return start, turn <= 0
 
     def _line(self, view: memoryview, start: int, end: int) -> int:
@@ -231,9 +203,10 @@ class Mux:
     def _count(self, packets: int, size: int) -> None:
         """So many packets came, of `size` bytes in all."""
         self.received_packets += packets
-        self._keyed_packets += packets
-        self._keyed_bytes += size
-        self._late_bytes += size
+        rekey = self.rekey
+        rekey.packets += packets
+        rekey.bytes += size
+        rekey.late_bytes += size
 
     def _count_answers(self, more: int) -> None:
         if more > 0:
@@ -269,9 +242,11 @@ class Mux:
 
     def _to_handshake(self, message: int, payload: bytes, now: float) -> None:
         if message == MSG_KEXINIT:
-            self._kexinit_comes(now)
+            if self.rekey.keyed and self.before_login is not None:
+                raise ProtocolViolation("a second key exchange before the login")
+            self.rekey.asked_by_peer(self.out.sent_bytes, now)
         elif message == MSG_NEWKEYS:
-            self._kexinit_came = self._newkeys_awaited = False
+            self.rekey.happens(Event.THEIR_NEWKEYS)
         elif message == MSG_USERAUTH_REQUEST and self._connected:
             raise ProtocolViolation("a request to log in behind a message of the connection")
         self._owner.handshake(payload)
@@ -337,14 +312,12 @@ class Mux:
         """What the handshake has to send. It knows itself when it may."""
         message = payload[0]
         if message == MSG_KEXINIT:
-            self._kexinit_sent = True
-            self._late_bytes = 0
+            self.rekey.happens(Event.OUR_KEXINIT)
             self.out.ready = False
             self.out.read_on()
         self.out.send_now(payload)
         if message == MSG_NEWKEYS:
-            self._kexinit_sent = False
-            self._newkeys_awaited = True
+            self.rekey.happens(Event.OUR_NEWKEYS)
 
     def seal_with(self, cipher: Callable[[int], Sealer], *, strict: bool) -> None:
         """Our NEWKEYS has gone out: `cipher`, of the next packet's number, makes what seals all
@@ -352,13 +325,15 @@ class Mux:
         self._sent_before = 0 if strict else self._sent_before + self.out.sent_packets
         self.out.sealer = cipher(self._sent_before & MAX_UINT32)
         self.out.sent_bytes = self.out.sent_packets = 0
-        self._keyed_bytes = self._keyed_packets = 0
+        self.rekey.new_keys()
+        self.rekey.uses(self.out.sealer, self._opener)
 
     def open_with(self, cipher: Callable[[int], Opener], *, strict: bool) -> None:
         """The same for the peer's, which has come."""
         if strict:
             self.received_packets = 0
         self._opener = cipher(self.received_packets & MAX_UINT32)
+        self.rekey.uses(self.out.sealer, self._opener)
 
     def keys_changed(self) -> None:
         """What the handshake itself had to send under the new keys has gone out."""
@@ -368,7 +343,7 @@ class Mux:
     def logged_in(self) -> None:
         """The login is over: channels may be opened."""
         self.before_login = None
-        if not self._kexinit_sent:
+        if self.rekey.may_send:
             self._may_send()
 
     def _may_send(self) -> None:
@@ -376,52 +351,16 @@ class Mux:
         self._answers_deferred = 0
         self.out.send_deferred()
 
-    def _kexinit_comes(self, now: float) -> None:
-        """May the peer change keys now? Raises `ProtocolViolation`."""
-        if not self._keyed:
-            return  # The first.
-        if self.before_login is not None:
-            raise ProtocolViolation("a second key exchange before the login")
-        if self._newkeys_awaited or self._kexinit_came:
-            raise ProtocolViolation("a key exchange before the last one has ended")
-        if not self._kexinit_sent:  # Else it answers ours.
-            self._key_exchanges.begun(self.keyed_bytes, now)
-        self._kexinit_came = True
-        self.rekeys += 1
-
-    @property
-    def _keyed(self) -> bool:
-        return not isinstance(self.out.sealer, Plain)
-
-    @property
-    def keyed_bytes(self) -> int:
-        """What has passed in both directions under these keys."""
-        return self._keyed_bytes + self.out.sent_bytes
-
     @property
     def may_change_keys(self) -> bool:
         """No key exchange is under way, and something was sent under these keys."""
-        under_way = self._kexinit_came or self._newkeys_awaited
-        return self.out.ready and not under_way and self.out.sent_packets > 0
+        return self.out.ready and self.rekey.state is State.NONE and self.out.sent_packets > 0
 
     @property
     def rekey_due(self) -> bool:
-        """Has enough passed under these keys that they must be changed (RFC 4253 §9)?"""
-        limit = self.rekey_limit
-        if not limit:
-            fast = isinstance(self.out.sealer, GcmCipher) and isinstance(self._opener, GcmCipher)
-            limit = MAX_BLOCKS * BLOCK_SIZE if fast else SLOW_REKEY_BYTES
-        packets = self._keyed_packets + self.out.sent_packets
-        due = self.keyed_bytes >= limit or packets >= MAX_PACKETS
-        return due and self.may_change_keys
-
-    def _check_rekey(self) -> None:
-        """Does the peer take part in the key exchange that it was asked for? Raises
-        `ProtocolViolation`."""
-        awaited = self._kexinit_sent or self._newkeys_awaited
-        late = self._late_bytes
-        if awaited and late > LATE_BYTES and self.before_login is None:
-            raise ProtocolViolation(f"{late} bytes since the peer was asked to change keys")
+        """Must the handshake change keys now?"""
+        out = self.out
+        return self.rekey.due(out.sent_bytes, out.sent_packets) and self.may_change_keys
 
     # -- its end
 

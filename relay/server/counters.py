@@ -5,7 +5,7 @@ counted as it happens (`Counters`, a sink of events). Streams and bytes are coun
 of each leg and each route when a stream begins and ends; what open streams have moved is asked of
 them when somebody reads (`Reading`).
 
-    for leg in relay.legs: leg.name, leg.since, leg.traffic, leg.out.waiting, leg.mux.rekeys
+    for leg in relay.legs: leg.name, leg.since, leg.traffic, leg.out.waiting, leg.mux.rekey.count
     for route in relay.services: route.name, route.since, route.leg, route.traffic
     reading = relay.reading(); reading.streams; received, sent = reading.moved(route.traffic)
 """

@@ -284,7 +284,7 @@ async def _connect(
             leg = ClientLeg(engine, options)
             # asyncssh knows no 0, which to ssh means that one question must be answered in time.
             leg.set_keepalive(config.server_alive_interval, max(1, config.server_alive_count_max))
-            leg.mux.rekey_limit = config.rekey_limit
+            leg.mux.rekey.limit = config.rekey_limit
             leg.proxy, leg.via = proxy, via
             leg.host_key_shown = lambda: setattr(timeout, "deadline", math.inf)
             if leg.patience and not identities.need_a_person:

@@ -64,7 +64,7 @@ class Legs:
 
     def add(self, leg: ServerLeg) -> None:
         """A connection came."""
-        leg.mux.rekey_limit = self._rekey_limit
+        leg.mux.rekey.limit = self._rekey_limit
         leg.limit_hit = self._admission.hit
         self._limit(leg)
         self._all.add(leg)

@@ -104,7 +104,7 @@ class StockGuest(Guest):
         if loop not in ENGINES:
             ENGINES[loop] = Engine(loop)
         self._leg = Leg(ENGINES[loop], self, BeforeLogin(ANY, ANY))
-        self._leg.mux.rekey_limit = self._options.rekey_bytes
+        self._leg.mux.rekey.limit = self._options.rekey_bytes
         self._stream = TransportStream(cast(asyncio.Transport, transport), self._leg)
         names = ("sockname", "peername", "socket")
         addresses = {name: transport.get_extra_info(name) for name in names}

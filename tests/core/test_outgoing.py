@@ -774,8 +774,9 @@ def test_every_channels_bytes_arrive_in_their_order(steps: list[tuple[str, int]]
             leg.stream.room = 2**30
             heard += leg.heard()
             leg.our_kexinit()
-            leg.mux._kexinit_came = True
+            leg.send(KEXINIT)
             leg.our_newkeys()
+            leg.their_newkeys()
         assert (leg.shared.legs_waiting == 1) is bool(leg.out._queue.waiting)
         assert leg.shared.waiting == leg.out._queue.waiting
     leg.stream.room = 2**30

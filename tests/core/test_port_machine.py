@@ -303,10 +303,9 @@ class Porting(RuleBasedStateMachine):
         if self.leg.out.ready:
             self.leg.our_kexinit()
         else:
-            self.leg.mux._kexinit_came = True
+            self.leg.send(KEXINIT)
             self.leg.our_newkeys()
             self.leg.their_newkeys()
-        self.leg.mux._key_exchanges._left = 16.0
         self.listen()
 
     @precondition(lambda self: not self.leg_is_lost and self.patience <= 0)

@@ -239,8 +239,8 @@ async def test_a_slow_stream_holds_up_no_other_of_the_session(tmp_path: Path) ->
 
 async def test_keys_of_both_change_at_once(tmp_path: Path) -> None:
     async with a_way(tmp_path) as way:
-        way.inner.mux.rekey_limit = 200_000
-        way.outer.mux.rekey_limit = 300_000
+        way.inner.mux.rekey.limit = 200_000
+        way.outer.mux.rekey.limit = 300_000
         await asyncio.gather(*[exchange(*await way.stream(), 2 * MIB) for _ in range(4)])
 
 

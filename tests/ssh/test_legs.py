@@ -30,7 +30,7 @@ class Leg:
         self.alive = True
         self.said = ""
         channels: dict[int, object] = {}
-        self.mux = SimpleNamespace(channels=channels, rekey_limit=0)
+        self.mux = SimpleNamespace(channels=channels, rekey=SimpleNamespace(limit=0))
         self.out = SimpleNamespace(waiting_limit=0)
 
     def get_extra_info(self, name: str, default: str) -> str:
@@ -95,7 +95,7 @@ def test_limits_hold_for_who_is_there_already() -> None:
     limits = Limits(waiting_per_leg=12345)
     world.legs.configure(limits, rekey_limit=99)
     assert (leg.limits, leg.out.waiting_limit) == (limits, 12345)
-    assert world.come(2).mux.rekey_limit == 99
+    assert world.come(2).mux.rekey.limit == 99
 
 
 def test_a_drain_waits_for_streams_and_not_for_ever() -> None:
