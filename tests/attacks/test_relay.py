@@ -56,6 +56,21 @@ def still_sane(program: Process) -> None:
 # -- relay-agent
 
 
+async def test_an_answer_without_the_port_that_was_asked_for(site: Site, b: HostileRelay) -> None:
+    """RFC 4254 §7.1: it must be there. Whoever waits for it must not wait for ever."""
+    program = site.ours(
+        "relay-agent", *site.leg(b.server, "agent"), "-R",
+        f"0:127.0.0.1:{site.service().port}", "x@127.0.0.1",
+    )  # fmt: skip
+    leg = await b.leg()
+    await leg.expect(GLOBAL_REQUEST, name=b"tcpip-forward")
+    await leg.send(request_success())
+    await leg.disconnected(PROTOCOL_ERROR)
+    again = await b.leg()
+    await again.expect(GLOBAL_REQUEST, name=b"tcpip-forward")
+    still_sane(program)
+
+
 async def an_agent(site: Site, b: HostileRelay, service: Service) -> tuple[Process, Peer]:
     """A program, and its leg when it has published its service."""
     program = site.ours(

@@ -69,6 +69,22 @@ def test_an_answer_to_what_was_not_asked(owner: Owner) -> None:
         owner.requests.answered(None)
 
 
+def test_who_finds_no_sense_in_an_answer_hears_that_the_leg_is_gone(owner: Owner) -> None:
+    answers: list[bytes | None] = []
+
+    def answered(fields: bytes | None) -> None:
+        if fields is not None:
+            raise ProtocolViolation("no sense")
+        answers.append(fields)
+
+    owner.requests.ask(b"", b"", answered)
+    with pytest.raises(ProtocolViolation, match="no sense"):
+        owner.requests.answered(b"")
+    for told in owner.requests.lost():
+        told(None)
+    assert answers == [None]
+
+
 def test_who_is_answered_may_ask_again(owner: Owner) -> None:
     answers: list[bytes | None] = []
 
