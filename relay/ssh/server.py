@@ -7,6 +7,7 @@ of requests is the `Host`'s business.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -151,6 +152,12 @@ class ServerLeg(Leg):
         self.address = address[0]
         self.origin = address
         self.peer = peer or format_address(*address)
+
+    def attach(self, sock: socket.socket) -> None:
+        # TCPKeepAlive of sshd_config(5), whose default it is: a client whose machine is gone must
+        # not keep its services when ClientAliveInterval is 0.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        super().attach(sock)
 
     # -- authentication
 
