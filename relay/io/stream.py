@@ -208,6 +208,8 @@ class Stream:
             self._loop.remove_writer(self._sock)
         self._engine.watch.remove(self._sock)
         self._sock.close()
+        # With a part of a packet in it. Who holds this stream still must not hold that.
+        self._buffer = None
 
     @property
     def addresses(self) -> dict[str, Any]:

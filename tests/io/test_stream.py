@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -91,3 +92,33 @@ def test_a_reset_behind_the_last_bytes_is_noticed(
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
     assert heard == b"no"
+
+
+def test_a_part_of_a_packet_is_not_held_by_who_holds_its_stream() -> None:
+    """A dead leg is a circle of objects, which Python takes its time to find: each would hold half
+    a MiB meanwhile."""
+
+    class Waiting(Reader):
+        def __init__(self) -> None:
+            self.came = asyncio.Event()
+            self.memory: weakref.ref[memoryview] | None = None
+
+        def received(self, view: memoryview, start: int, end: int) -> int:
+            self.memory = weakref.ref(view)
+            self.came.set()
+            return start
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        reader = Waiting()
+        stream = Stream(Engine(asyncio.get_running_loop()), ours, reader)
+        with theirs:
+            stream.start()
+            theirs.send(b"half")
+            await reader.came.wait()
+            assert reader.memory is not None
+            assert reader.memory() is not None
+            stream.abort()
+            assert reader.memory() is None
+
+    asyncio.run(main())
