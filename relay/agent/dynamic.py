@@ -79,7 +79,7 @@ class SocksStream(Endpoint):
         if self.over:
             return
         if self._requested and not self._turned_away:
-            self._pending.append(memoryview(bytes(data)))
+            self._pending += data
             return
         self.delivered(len(data), self._loop.time())
         if not self._turned_away:
@@ -101,7 +101,7 @@ class SocksStream(Endpoint):
         rest = self._socks.rest
         if rest:
             self.delivered_bytes -= len(rest)
-            self._pending.append(memoryview(rest))
+            self._pending += rest
         if self._exit.permits(request):
             self._dialling = self.leg.create_task(self._reach(request))
         else:

@@ -16,7 +16,6 @@ import asyncio
 import os
 import socket
 import struct
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
@@ -64,7 +63,8 @@ class Endpoint(Port):
         self._reading = False
         self._writing = False
         # What came and the socket has not taken; its bytes are within the channel's window.
-        self._pending: deque[memoryview] = deque()
+        # (One piece of memory: a packet of one byte must not hold a hundred.)
+        self._pending = bytearray()
 
     # -- how it begins
 
@@ -211,7 +211,7 @@ class Endpoint(Port):
                 self._lost(error)
                 return
         if sent < size:
-            self._pending.append(memoryview(bytes(data[sent:])))
+            self._pending += data[sent:]
             self._await_writable(sock)
         self.delivered_bytes += sent
         if self.delivered_bytes >= self._window.next_opening:
@@ -230,16 +230,13 @@ class Endpoint(Port):
         assert sock is not None
         while pending:
             try:
-                sent = sock.send(pending[0])
+                sent = sock.send(pending)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 self._lost(error)
                 return
-            if sent < len(pending[0]):
-                pending[0] = pending[0][sent:]
-            else:
-                pending.popleft()
+            del pending[:sent]
             self.delivered(sent, self._loop.time())
         self._writing = False
         self._loop.remove_writer(sock)

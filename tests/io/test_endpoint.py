@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 
 import pytest
@@ -14,10 +15,12 @@ from relay.io import engine as engine_module
 from relay.io.endpoint import Endpoint
 from relay.io.local import NO_PACING
 from relay.wire.numbers import MSG_CHANNEL_DATA
+from relay.wire.packet import DATA_OFFSET, frame_data
 from tests.ssh.bench import Bench
 from tests.turns import until
 
 STREAMS = 8
+PACKETS = 10_000
 FIRST = 100
 """The peer's number for the first channel."""
 
@@ -103,3 +106,38 @@ async def test_a_local_socket_on_this_machine_is_not_paced() -> None:
             assert chosen.rstrip(b"\0") == NO_PACING
         finally:
             endpoint.leg_lost()
+
+
+async def test_many_small_packets_wait_in_little_memory() -> None:
+    """For a local peer that does not read. What the window allows is what may wait, and not some
+    hundred times that: a packet may be one byte."""
+    bench = Bench()
+    with opened(bench) as peers:
+        channels = bench.c.mux.channels.values()
+        endpoint = next(channel for channel in channels if isinstance(channel, Endpoint))
+        packet = memoryview(bytearray(64))
+        packet[DATA_OFFSET] = ord("x")
+        sock = endpoint._sock
+        assert sock is not None
+        with suppress(BlockingIOError):
+            while True:
+                sock.send(bytes(64 * 1024))
+        tracemalloc.start()
+        for _ in range(PACKETS):
+            endpoint.data(packet, 0, frame_data(packet, 0, 1), 1)
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held < 4 * PACKETS
+        peers[0].setblocking(False)
+        came = b""
+
+        def all_came() -> bool:
+            nonlocal came
+            try:
+                came += peers[0].recv(2**20)
+            except BlockingIOError:
+                return False
+            return came.count(b"x") == PACKETS
+
+        await until(all_came)
+        assert came.endswith(b"x" * PACKETS)
