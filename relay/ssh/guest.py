@@ -149,6 +149,7 @@ class Guest(SSHConnection):
     """One connection's handshake."""
 
     host: Host
+    """The leg sets itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # What asyncssh has put in place of its own ciphers; None: no keys yet.
@@ -166,9 +167,8 @@ class Guest(SSHConnection):
 
     # -- what the leg calls
 
-    def begin(self, host: Host, addresses: dict[str, Any]) -> None:
+    def begin(self, addresses: dict[str, Any]) -> None:
         """Send our version. `addresses` are the socket's `sockname` and `peername`, if any."""
-        self.host = host
         self.connection_made(_Transport(self, addresses))
 
     def line(self, data: bytes) -> None:

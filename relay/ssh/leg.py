@@ -72,6 +72,7 @@ class Leg:
         self.engine = engine
         self.loop = engine.loop
         self.guest = guest
+        guest.host = self  # Though it never begins: its login timer runs already.
         self.mux = Mux(engine, self, before_login)
         self.out = self.mux.out
         # False once the connection is closing: nothing more is read or sent.
@@ -116,7 +117,7 @@ class Leg:
         self._stream = stream
         self.alive = True
         self.heard()
-        self.guest.begin(self, addresses)
+        self.guest.begin(addresses)
         stream.start()
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -11,8 +11,9 @@ import pytest
 from relay.errors import INTERNAL, LegLost
 from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
-from relay.ssh.server import ServerLeg
-from tests.ssh.bench import NoHost, server_leg
+from relay.ssh.server import ServerLeg, server_options
+from tests.ssh.bench import HOST_KEY, NoHost, server_leg
+from tests.turns import until
 
 
 class BrokenHost(NoHost):
@@ -134,3 +135,15 @@ async def test_what_fails_in_a_task_after_the_end_is_told(
     await begun.wait()
     await lose(leg)
     assert "RuntimeError: a bug in the end of a task" in told.text
+
+
+@pytest.mark.anyio
+async def test_the_login_timer_of_a_leg_that_never_began() -> None:
+    """The connection was reset before it was accepted."""
+    faults: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: faults.append(context))
+    options = server_options([HOST_KEY], (), login_grace_time=0.001)
+    leg = ServerLeg(Engine(loop), options)
+    await until(lambda: leg.guest.ended)
+    assert faults == []
