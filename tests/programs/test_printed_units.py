@@ -128,9 +128,12 @@ def hidden_python(tmp_path: Path) -> str:
     place = tmp_path / "hidden" / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
     (packages,) = place.glob("lib/python3*/site-packages")
-    purelib = Path(sys.prefix).glob("lib/python3*/site-packages")
-    for one in Path(*purelib).iterdir():
-        (packages / one.name).symlink_to(one)
+    (installed,) = Path(sys.prefix).glob("lib/python3*/site-packages")
+    if installed.is_relative_to("/tmp"):  # Of which a service has its own.
+        shutil.copytree(installed, packages, dirs_exist_ok=True)
+    else:
+        for one in installed.iterdir():
+            (packages / one.name).symlink_to(one)
     for name in ("relay",):
         shutil.copytree(Path(relay.__file__).parent, packages / name)
     for name in ("relay-server", "relay-agent", "relay-connect"):
