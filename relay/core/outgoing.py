@@ -2,10 +2,10 @@
 
 A data packet for a leg that can send is sealed in the memory in which it came, and leaves from
 there before that memory is used again. While the leg's stream is full, or keys are being changed,
-packets are copied out and wait in a `FairQueue`, and leave in turn.
+packets are copied out and wait in a `Backlog`, and leave in turn.
 
     forward, send_data ──seal──► Output ──flush──► stream
-            └──► FairQueue ───────┘
+            └──► Backlog ─────────┘
 
 What is sealed is sent in the order in which it was sealed: the cipher's counter is the packet's
 place in the stream. So only what the stream is about to take is sealed.
@@ -14,8 +14,10 @@ place in the stream. So only what the stream is about to take is sealed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from relay.core import backlog
+from relay.core.backlog import Backlog
 from relay.core.channel import Channel
 from relay.core.handler import ChannelHandler
 from relay.core.limits import (
@@ -27,8 +29,8 @@ from relay.core.limits import (
     STALL_BYTES,
     WAITING_PER_LEG,
 )
-from relay.core.output import Output, Taker
-from relay.core.queue import FairQueue
+from relay.core.output import Output
+from relay.core.stream import InnerStream, Stream, Waiter
 from relay.wire.cipher import Plain, Sealer
 from relay.wire.numbers import MSG_CHANNEL_CLOSE, MSG_CHANNEL_DATA, MSG_CHANNEL_EOF
 from relay.wire.packet import (
@@ -46,46 +48,8 @@ _ENDS: Final = (MSG_CHANNEL_EOF, MSG_CHANNEL_CLOSE)
 go ahead of it, so that a peer that does not read makes nobody keep more than two for a channel."""
 
 
-class Stream(Taker, Protocol):
-    """What a leg runs on: a socket, or a channel of an outer leg."""
-
-    def await_room(self) -> None:
-        """Call `flush` when more can be taken."""
-
-    def pause(self, reason: object) -> None:
-        """Bring no more until `resume` is called with every reason that was given."""
-
-    def resume(self, reason: object) -> None:
-        """Take back a reason; without effect if it was not given."""
-
-
-class InnerStream(Stream, Protocol):
-    """A channel of an outer leg."""
-
-    headroom: int
-    tailroom: int
-
-    @property
-    def max_data(self) -> int: ...
-
-    @property
-    def has_room(self) -> bool: ...
-
-    def carry(self, view: memoryview, start: int, size: int) -> bool:
-        """Send a sealed packet in its memory; False: there is no room, nothing was sent."""
-
-
-class Waiter(Protocol):
-    """Somebody who stopped because a leg was full."""
-
-    def leg_has_room(self) -> None: ...
-
-
-class Shared(Protocol):
+class Shared(backlog.Shared, Protocol):
     """What the legs of one process share: the engine."""
-
-    waiting: int
-    legs_waiting: int
 
     @property
     def too_much_for_one(self) -> int: ...
@@ -149,7 +113,7 @@ class Outgoing:
         self._marked = False
         self._flushing = False
         # Unsealed packets that could not go at once.
-        self._queue: FairQueue[Channel] = FairQueue()
+        self._queue = Backlog(shared)
         # Who is to be told when this leg has room again, in the order in which they came.
         self._waiters: dict[Waiter, None] = {}
         # The legs that have stopped the reading of this one.
@@ -218,7 +182,7 @@ class Outgoing:
         """Send a control message; one that ends what is sent, behind the data that waits for its
         channel."""
         if payload[0] in _ENDS and self._queue.holds(channel):
-            self._hold(channel, frame(payload))
+            self._queue.push(channel, frame(payload))
         else:
             self.send_payload(payload)
 
@@ -317,14 +281,12 @@ class Outgoing:
 
     def cut(self, channel: Channel) -> bool:
         """Throw away what waits for `channel`; was there anything?"""
-        size = self._queue.drop(channel)
-        self._let_go(size)
-        return size > 0
+        return self._queue.drop(channel) > 0
 
     def _enqueue(self, view: memoryview, start: int, length: int, channel: Channel) -> None:
         if self.closed:
             return  # Who sends it has not been told yet.
-        self._hold(channel, bytearray(view[start : start + length + OVERHEAD]))
+        self._queue.push(channel, bytearray(view[start : start + length + OVERHEAD]))
         waiting, most = self._queue.waiting, self._shared.too_much_for_one
         if waiting <= self.waiting_limit and waiting <= most:
             return
@@ -334,24 +296,11 @@ class Outgoing:
         if handler is not None:
             handler.overflow()
 
-    def _hold(self, channel: Channel, packet: bytearray) -> None:
-        if not self._queue:
-            self._shared.legs_waiting += 1
-        self._queue.push(channel, packet)
-        self._shared.waiting += len(packet)
-
-    def _let_go(self, size: int) -> None:
-        """So much waits here no longer."""
-        self._shared.waiting -= size
-        if size and not self._queue:
-            self._shared.legs_waiting -= 1
-
     def _seal_waiting(self) -> None:
         """Seal of what waits as much as leaves in one send."""
         queue, output = self._queue, self._output
         while queue and output.size < FLUSH_SIZE:
             channel, packet = queue.pop()
-            self._let_go(len(packet))
             length = len(packet) - OVERHEAD
             if packet[PAYLOAD_OFFSET] == MSG_CHANNEL_DATA:
                 write_label(packet, LABEL_OFFSET, channel.remote_id)
@@ -421,29 +370,19 @@ class Outgoing:
     def drop(self) -> None:
         """Throw everything away; who waits for room need not wait."""
         self.close()
-        waited, self._queue = self._queue.waiting, FairQueue()
-        self._let_go(waited)
+        self._queue.clear()
         self._tell_waiters()
 
 
-class _Reading:
+class _Reading(NamedTuple):
     """A leg whose reading waits for another's room. Equal for the same two, so that it waits
     once."""
 
-    __slots__ = ("_by", "_source")
-
-    def __init__(self, source: Outgoing, by: Outgoing) -> None:
-        self._source = source
-        self._by = by
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reading) and other._source is self._source
-
-    def __hash__(self) -> int:
-        return id(self._source)
+    source: Outgoing
+    by: Outgoing
 
     def leg_has_room(self) -> None:
         """What this one feeds has room again, or need not have any."""
-        self._source.paused_by.discard(self._by)
-        if self._source.stream is not None:
-            self._source.stream.resume(self._by)
+        self.source.paused_by.discard(self.by)
+        if self.source.stream is not None:
+            self.source.stream.resume(self.by)

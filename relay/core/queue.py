@@ -77,6 +77,12 @@ class FairQueue(Generic[Key]):
         self._forget(key)
         return size
 
+    def clear(self) -> None:
+        """Throw everything away."""
+        for table in (self._ring, self._queues, self._deficits):
+            table.clear()
+        self.waiting = 0
+
     def _forget(self, key: Key) -> None:
         self._ring.remove(key)
         del self._queues[key]

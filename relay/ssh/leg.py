@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import asyncssh
 from asyncssh.packet import PacketDecodeError
 
-from relay.core import outgoing
+from relay.core import stream as core
 from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.handshake import BeforeLogin
 from relay.core.limits import STALL_TIMEOUT
@@ -49,7 +49,7 @@ timeouts are counted in 31 bits of milliseconds."""
 _log: Final = logging.getLogger(INTERNAL)
 
 
-class LegStream(outgoing.Stream, Protocol):
+class LegStream(core.Stream, Protocol):
     """What a leg runs on; it calls `received`, `flush` and `stream_lost`."""
 
     def start(self) -> None:
@@ -59,7 +59,7 @@ class LegStream(outgoing.Stream, Protocol):
         """Close it; what it has taken is still sent. May be said again."""
 
 
-class InnerStream(outgoing.InnerStream, LegStream, Protocol):
+class InnerStream(core.InnerStream, LegStream, Protocol):
     """A channel of an outer leg (`nested.py`)."""
 
     def attach(self, reader: Reader) -> None: ...
