@@ -168,6 +168,11 @@ class SessionEndpoint:
         listener.close()
         return True
 
+    def service_down(
+        self, leg: ServerLeg, bind: str, port: int, seconds: float, reason: str
+    ) -> None:
+        """What a session publishes is reached by its ports, where nobody could be told."""
+
     def close(self) -> None:
         """End every session."""
         self._admission.close()

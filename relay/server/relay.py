@@ -149,6 +149,12 @@ class Relay:
         """C's `cancel-tcpip-forward`."""
         return self.services.withdraw(leg, bind, port)
 
+    def service_down(
+        self, leg: ServerLeg, bind: str, port: int, seconds: float, reason: str
+    ) -> None:
+        """C says why it is about to withdraw a service."""
+        self.services.service_down(leg, bind, port, seconds, reason)
+
     def open_stream(
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
     ) -> ChannelHandler:

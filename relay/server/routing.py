@@ -29,6 +29,9 @@ class Directory(Protocol):
     def missed(self, host: str, port: int) -> None:
         """A stream has found that nobody there is alive any more."""
 
+    def down(self, host: str, port: int) -> str:
+        """Where there is no way: what its agent has said of that; empty: nothing."""
+
 
 class Router:
     """Answers opens: by a stream, by a wait, or by a refusal."""
@@ -57,6 +60,8 @@ class Router:
         if not routes:
             if found:
                 self._directory.missed(host, port)
+            elif reason := self._directory.down(host, port):
+                raise self._refusal(leg, wanted, OpenFailure.CONNECT_FAILED, reason)
             return self._hold(leg, host, port, partial(self.open_stream, leg, host, port))
         # Of several that share it, who has the fewest open streams; of these, the longest there.
         route = min(routes, key=_open_streams)

@@ -6,7 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Final
 
+from relay.core.down import DownServices
 from relay.core.forward import MAX_PORT, format_address
 from relay.core.patterns import match_pattern
 from relay.core.services import (
@@ -17,7 +19,9 @@ from relay.core.services import (
     ServiceRefusal,
     is_address,
     is_privileged,
+    service_key,
     unmarked,
+    wanted_key,
 )
 from relay.core.takeover import ANSWER_WITHIN, Verdict, judge
 from relay.core.traffic import Traffic
@@ -30,6 +34,7 @@ from relay.events.server import (
     ServiceTaken,
     ServiceWithdrawn,
 )
+from relay.observe.lines import duration
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
 from relay.server.routes import AgentRoute
@@ -38,6 +43,8 @@ from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
 from relay.wire.messages import forward_fields
 from relay.wire.numbers import ASK_AGAIN, SERVICE_TAKEN
+
+DOES_NOT_ANSWER: Final = "the service behind it does not answer"
 
 
 class Services:
@@ -65,6 +72,8 @@ class Services:
         # Agents of ours that were refused something; and who is being asked whether it is there.
         self._waiting: WaitingList[ServerLeg] = WaitingList()
         self._asked: set[ServerLeg] = set()
+        # What agents have said of what they withdraw; nothing of it is published.
+        self._down: DownServices[ServerLeg] = DownServices()
         # How many services each key has published; never 0.
         self._count_of: Counter[bytes] = Counter()
 
@@ -116,6 +125,7 @@ class Services:
             self._refuse_service(leg, bind, port, refusal, str(error))
             return None
         self._waiting.remove(leg, bind, port)
+        self._down.end(service_key(service.bind, service.port))
         self._held.published(service)
         self._events.emit(ServicePublished(str(service), leg.name))
         return service.port
@@ -225,6 +235,7 @@ class Services:
 
     def leg_down(self, leg: ServerLeg) -> None:
         """It is gone, and with it what it published."""
+        self._down.forget(leg)
         self._waiting.forget(leg)
         self.withdraw_all(leg, "its leg is down")
 
@@ -239,6 +250,7 @@ class Services:
 
     def withdraw_forbidden(self, leg: ServerLeg) -> None:
         """What the key of this leg may not publish any more. Streams that are open go on."""
+        self._down.forget(leg)
         for service in self._registry.held_by(leg):
             if refusal := self._forbids(leg, service.bind, service.port):
                 self._registry.withdraw(service)
@@ -259,9 +271,21 @@ class Services:
         for service in self._registry.all_at(bind, port):
             if service.holder is leg:
                 self._registry.withdraw(service)
-                self._close(service, "by its agent")
+                down = self._down.get(service_key(bind, port))
+                why = f" ({DOES_NOT_ANSWER}: {down.reason})" if down and down.teller is leg else ""
+                self._close(service, f"by its agent{why}")
                 return True
         return False
+
+    def service_down(
+        self, leg: ServerLeg, bind: str, port: int, seconds: float, reason: str
+    ) -> None:
+        """C is about to withdraw a service: its visitors shall know why. Said of what this leg has
+        not published it is nothing: it would speak of others' services."""
+        if any(service.holder is leg for service in self._registry.all_at(bind, port)):
+            now = asyncio.get_running_loop().time()
+            key = service_key(bind, port)
+            self._down.say(key, leg, leg.identity, reason, seconds, now)
 
     def end(self, route: AgentRoute, reason: str) -> None:
         """Take a service from its agent, who may ask for it again. Streams that are open go on."""
@@ -280,6 +304,11 @@ class Services:
         if listener is not None:
             listener.close()
         bind, port = service.bind, service.port
+        key = service_key(bind, port)
+        down = self._down.get(key)
+        if down is not None and down.teller is not service.holder:
+            # It is the last one's word that counts: this one may be back in a moment.
+            self._down.end(key)
         if self._waiting.waiting_for(bind, port) and not self._drain.begun:
             asyncio.get_running_loop().call_soon(self._tell_waiting, bind, port)
         self._events.emit(ServiceWithdrawn(str(service), service.holder.name, reason))
@@ -288,6 +317,14 @@ class Services:
 
     def routes(self, host: str, port: int) -> list[AgentRoute]:
         return [self._routes[service] for service in self._registry.find_all(host, port)]
+
+    def down(self, host: str, port: int) -> str:
+        key = wanted_key(host, port)
+        down = self._down.get(key) if key is not None else None
+        if down is None:
+            return ""
+        since = duration(asyncio.get_running_loop().time() - down.since)
+        return f"{DOES_NOT_ANSWER} ({down.reason}, since {since})"
 
     def missed(self, host: str, port: int) -> None:
         for service in self._registry.find_all(host, port)[:1]:

@@ -52,7 +52,13 @@ from relay.trust.keyfile import KeyFile
 from relay.trust.user_certificates import UserCertificate, read_user_certificate
 from relay.wire import messages
 from relay.wire.encoding import uint32
-from relay.wire.numbers import AGENT_STARTED, RELAY_VERSION, VERSION_START, OpenFailure
+from relay.wire.numbers import (
+    AGENT_STARTED,
+    RELAY_VERSION,
+    SERVICE_DOWN,
+    VERSION_START,
+    OpenFailure,
+)
 
 NOT_GIVEN: Final = {
     b"session": "session (shell, command or subsystem); use ssh -N",
@@ -85,6 +91,11 @@ class Host(Protocol):
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         """`cancel-tcpip-forward`. Returns whether the service was this leg's."""
+
+    def service_down(
+        self, leg: ServerLeg, bind: str, port: int, seconds: float, reason: str
+    ) -> None:
+        """`SERVICE_DOWN`, from whoever says so."""
 
     def open_stream(
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
@@ -235,6 +246,9 @@ class ServerLeg(Leg):
             if len(its_name) > MAX_NAME_BYTES:
                 raise ProtocolViolation("a program's name is too long")
             self.program = Program(self.loop.time() - age / 1000, its_name)
+        elif name == SERVICE_DOWN:
+            bind, port, age, reason = messages.parse_service_down(fields)
+            self.host.service_down(self, bind, port, age / 1000, reason)
 
     async def answers(self, seconds: float) -> bool:
         """Ask the client whether it is there. It is, if it is heard at all within this time: on a

@@ -114,6 +114,19 @@ def parse_agent_started(data: bytes) -> tuple[int, bytes]:
     return fields
 
 
+def service_down(host: str, port: int, age: int, reason: str) -> bytes:
+    """The fields of `SERVICE_DOWN`; `age` in milliseconds."""
+    return forward_fields(host, port) + age.to_bytes(8, "big") + string(reason)
+
+
+def parse_service_down(data: bytes) -> tuple[str, int, int, str]:
+    """The same fields as they came. Raises `ProtocolViolation`."""
+    reader = Reader(data)
+    fields = reader.text(), reader.uint32(), reader.uint64(), reader.text()
+    reader.end()
+    return fields
+
+
 def forward_fields(host: str, port: int) -> bytes:
     """§7.1: what `parse_forward` reads."""
     return string(host) + uint32(port)

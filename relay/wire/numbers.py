@@ -52,6 +52,11 @@ over this service (its address and port, as in `tcpip-forward`)."""
 ASK_AGAIN: Final = b"ask-again" + PRIVATE
 """A global request without reply from B to an agent: what it was refused may be granted now."""
 
+SERVICE_DOWN: Final = b"service-down" + PRIVATE
+"""A global request without reply from an agent to B, before it withdraws a service that it has
+published (its address and port, as in `tcpip-forward`): what is behind it does not answer, for how
+long that has been so, in milliseconds (uint64), and why (string)."""
+
 RELAY_VERSION: Final = "SSH-2.0-relay"
 """The version line of B, and of those who dial it: these understand the requests above."""
 

@@ -61,6 +61,7 @@ class World:
         events = Events(self.told.append)
         self.ways: list[Route] = []
         self.missing: list[tuple[str, int]] = []
+        self.said = ""
         self.held = HeldOpens(15.0)
         legs: Any = ()
         self.drain = Drain(legs, events)
@@ -71,6 +72,9 @@ class World:
 
     def missed(self, host: str, port: int) -> None:
         self.missing.append((host, port))
+
+    def down(self, host: str, port: int) -> str:
+        return self.said
 
     def agent(self) -> AgentRoute:
         return self.bench.route()
@@ -99,6 +103,15 @@ async def test_it_goes_where_fewest_are_and_the_longest_there_is_first() -> None
         assert end.stream.route is ways[number % 3]
         end.opened_by_peer(100 + number, 2**20, 2**15)
     assert [way.traffic.open for way in ways] == [2, 2, 2]
+
+
+@pytest.mark.anyio
+async def test_what_its_agent_has_said_is_told_where_there_is_no_way() -> None:
+    world = World()
+    world.said = "it does not answer"
+    assert world.refused() is OpenFailure.CONNECT_FAILED
+    world.ways[:] = [world.agent()]
+    assert isinstance(world.open(), SpliceEnd)
 
 
 @pytest.mark.anyio

@@ -70,11 +70,20 @@ def test_what_an_agent_says_of_itself_is_read_as_it_was_written(age: int, name: 
     assert messages.parse_agent_started(messages.agent_started(age, name)) == (age, name)
 
 
+@given(HOSTS, PORTS, st.integers(0, 2**64 - 1), HOSTS)
+def test_why_a_service_is_down_is_read_as_it_was_written(
+    host: str, port: int, age: int, reason: str
+) -> None:
+    fields = messages.service_down(host, port, age, reason)
+    assert messages.parse_service_down(fields) == (host, port, age, reason)
+
+
 PARSERS: list[Callable[[bytes], object]] = [
     messages.parse_tcpip,
     messages.parse_forward,
     messages.parse_port,
     messages.parse_agent_started,
+    messages.parse_service_down,
 ]
 
 
@@ -101,6 +110,7 @@ def test_a_forward_that_is_cut_short_or_too_long_or_no_text(data: bytes) -> None
         (messages.parse_forward, messages.forward_fields("gpu1", 1)),
         (messages.parse_port, uint32(1)),
         (messages.parse_agent_started, messages.agent_started(1, b"name")),
+        (messages.parse_service_down, messages.service_down("gpu1", 1, 2, "no")),
     ],
 )
 def test_no_byte_may_be_missing_and_none_too_many(
