@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relay.core.forward import Forward
 from relay.core.grants import Permit
+from relay.core.health import Checks
 from relay.sshconfig.client import ClientConfig, ControlPath, YesNo
 
 
@@ -29,6 +30,8 @@ class AgentConfig:
     """Where the streams of a dynamic forward may go; None: anywhere."""
     endpoint: EndpointConfig | None
     control: ControlPath | None
+    checks: Checks | None
+    """None: nothing is checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,11 @@ async def run(
             if operate is not None:
                 running = publisher.running(supervisor, tasks.cancel_scope.cancel)
                 tasks.start_soon(operate, running)
+            if config.checks is not None:
+                from relay.agent.health import Checker  # Others have no use for it.
+
+                checker = Checker(config.checks, publisher.desired, events, publisher.refused_late)
+                await tasks.start(checker.run)
             await supervisor.run(publisher.attempt)
             tasks.cancel_scope.cancel()
     finally:
@@ -154,6 +159,13 @@ class Publisher:
         if self._may_not_fail:
             raise error
         self._not_published(str(error))
+
+    def refused_late(self, reason: str) -> None:
+        """For the first time, but not when the leg came up."""
+        if self._may_not_fail and self._leg is not None:
+            self._leg.fail(Refused(reason))
+        else:
+            self._not_published(reason)
 
     def _taken(self, leg: ClientLeg, host: str, port: int) -> None:
         """B gave a service to another program with our key, or our key lost the right to it."""

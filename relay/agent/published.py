@@ -6,6 +6,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import anyio
+
 from relay.agent.config import EndpointConfig
 from relay.agent.dynamic import SocksExit, SocksStream
 from relay.agent.session import SessionEndpoint
@@ -25,7 +27,8 @@ from relay.events.client import (
 from relay.io.dial import dial_service, dial_unix
 from relay.io.endpoint import Endpoint, tell_end
 from relay.ssh.client import ClientLeg
-from relay.wire.numbers import OpenFailure
+from relay.wire.messages import service_down
+from relay.wire.numbers import SERVICE_DOWN, OpenFailure
 
 Dial = Callable[[], Awaitable[socket.socket]]
 
@@ -82,6 +85,9 @@ class Published:
         """Give the service up. Raises `LegLost`."""
         what = desired.key
         bind, port = requested(desired)
+        if desired.wanted and desired.down and self._leg.to_a_relay:
+            age = round(1000 * (anyio.current_time() - desired.down_since))
+            self._leg.tell(SERVICE_DOWN, service_down(bind, port, age, desired.down))
         # That B does not know it comes to the same.
         await self._leg.withdraw(bind, port)
         self._targets.pop((bind, port), None)

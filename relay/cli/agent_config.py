@@ -11,6 +11,7 @@ from relay.cli.control_path import control_path
 from relay.cli.start import Resolved
 from relay.core.forward import Forward, parse_port
 from relay.core.grants import parse_permitopen
+from relay.core.health import Check, Checks, Rhythm, parse_check
 from relay.core.services import SHARE_MARK, is_address, unmarked, validate_name
 from relay.errors import LocalError, UsageError
 from relay.settings.agent import SOCKS_EXIT, AgentSettings
@@ -46,6 +47,7 @@ def agent_config(settings: AgentSettings) -> Resolved[AgentConfig]:
         permit_remote_open=config.get(keywords.PERMIT_REMOTE_OPEN),
         endpoint=_endpoint(settings),
         control=control_path(config, PROGRAM),
+        checks=_checks(settings, remote),
         once=settings.once,
         busy_poll=settings.busy_poll,
         max_window=settings.max_window,
@@ -72,6 +74,29 @@ def _meant(forward: Forward, settings: AgentSettings, config: Config) -> Forward
     if forward.dynamic and not (settings.socks_exit or config.all(keywords.PERMIT_REMOTE_OPEN)):
         raise UsageError(_no_target(forward))
     return _shared(forward) if settings.share else forward
+
+
+def _checks(settings: AgentSettings, remote: tuple[Forward, ...]) -> Checks | None:
+    """`--check`."""
+    if not settings.check:
+        return None
+    checked = {unmarked(forward.listening) for forward in remote if not forward.dynamic}
+    if not checked:
+        raise UsageError("--check is for -R with a target, and there is none")
+    each: Check | None = None
+    named: dict[str, Check] = {}
+    for text in settings.check:
+        name, check = parse_check(text)
+        if name in named or (not name and each):
+            raise UsageError(f"--check {text}: there is another one for the same")
+        if not name:
+            each = check
+        elif name in checked:
+            named[name] = check
+        else:
+            raise UsageError(f"--check {text}: no -R publishes {name}, but {', '.join(checked)}")
+    rhythm = Rhythm(settings.check_interval, settings.check_timeout, settings.check_count)
+    return Checks(rhythm, each, named)
 
 
 def _no_target(forward: Forward) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from relay.core.forward import Forward, format_address, parse_forward
 from relay.core.forwards import Desired, Far
 from relay.errors import UsageError
+from relay.observe.lines import duration
 
 if TYPE_CHECKING:
     # (relay-connect is to load nothing of the agent's.)
@@ -27,7 +28,7 @@ of its own, so that one which was forgotten does not open a whole network."""
 _IS_DYNAMIC: Final = (REMOTE_DYNAMIC, DYNAMIC)
 _IS_REMOTE: Final = (REMOTE, REMOTE_DYNAMIC)
 
-STATES: Final = ("wanted", "asked", "granted", "refused", "withdrawing")
+STATES: Final = ("wanted", "asked", "granted", "refused", "withdrawing", "down")
 
 
 def parse(kind: str, text: str, kinds: tuple[str, ...]) -> Forward:
@@ -48,6 +49,8 @@ def kind_of(what: Publishable, kinds: tuple[str, ...]) -> str:
 def state_of(desired: Desired[Publishable]) -> str:
     if not desired.wanted or desired.far is Far.CANCELLING:
         return "withdrawing"
+    if desired.down:
+        return "down" if desired.far is Far.ABSENT else "withdrawing"
     if desired.far is Far.ABSENT:
         return "refused" if desired.reason else "wanted"
     return str(desired.far.value)
@@ -59,6 +62,10 @@ def describe(
     """One forward as JSON."""
     what = desired.key
     state = state_of(desired)
+    reason = desired.reason
+    if desired.down:
+        since = duration(now - desired.down_since)
+        reason = f"it does not answer ({desired.down}, since {since})"
     again = max(0.0, desired.again - now)
     if isinstance(what, Forward):
         text, listening, target = str(what), what.listening, what.target
@@ -72,7 +79,7 @@ def describe(
         "target": target,
         "state": state,
         "port": desired.port or (what.port or None),
-        "reason": desired.reason,
+        "reason": reason,
         "again_in": round(again, 3) if state == "refused" and again < 1e9 else None,
     }
 

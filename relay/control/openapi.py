@@ -48,7 +48,7 @@ FORWARD: Final = object_of(
             "where it listens, if it is known; null: not yet, or a unix socket",
             {"type": ["integer", "null"], "minimum": 0, "maximum": 65535},
         ),
-        "reason": described("why it is refused, or was taken; empty: it is not", TEXT),
+        "reason": described("why it is refused, was taken, or is down; empty: it is not", TEXT),
         "again_in": described(
             "seconds until it is asked for again; null: it is not",
             {"type": ["number", "null"], "minimum": 0},

@@ -5,11 +5,14 @@ while the program runs. How far it is so is told by who asks B to publish it, or
 this machine. From the two follows what is to be done next, so that nothing is to be remembered when
 a leg is lost or a wish is taken back half-way:
 
-    so far        wanted                      not wanted any more
-    ABSENT        Ask, as soon as it is due   it is forgotten
-    ASKED         -                           -                          the answer comes first
-    GRANTED       -                           Cancel
-    CANCELLING    -                           -                          the answer comes first
+    so far        wanted                      not wanted any more        wanted, but down
+    ABSENT        Ask, as soon as it is due   it is forgotten            -
+    ASKED         - (the answer comes first)  -                          -
+    GRANTED       -                           Cancel                     Cancel
+    CANCELLING    - (the answer comes first)  -                          -
+
+Down is what whoever checks it (relay/core/health.py) has found not to be there: it is wanted as
+before, and asked for again when it is up.
 
 What happens to it, and how far it is then; a dash would be a mistake of ours:
 
@@ -100,13 +103,21 @@ class Desired(Generic[Key]):
     granted_at: float = -math.inf
     hurried: bool = False
     """ASKED: somebody said meanwhile that it is worth asking for; B may say so behind its no."""
+    down: str = ""
+    """Why what is behind it does not answer; empty: it does, or nobody has looked."""
+    down_since: float = 0.0
     backoff: Backoff | None = None
     """None: what is refused is due when somebody says so, and not before."""
 
     @property
+    def needed(self) -> bool:
+        """Shall it be there now?"""
+        return self.wanted and not self.down
+
+    @property
     def is_settled(self) -> bool:
         """Has what was wanted last been answered?"""
-        if not self.wanted:
+        if not self.needed:
             return self.far is Far.ABSENT
         return self.far is Far.GRANTED or (self.far is Far.ABSENT and self.reason != "")
 
@@ -161,6 +172,10 @@ class Forwards(Generic[Key]):
             return desired
         return None
 
+    def down(self, desired: Desired[Key], reason: str, since: float) -> None:
+        """What is behind it does not answer; an empty `reason`: it does again."""
+        desired.down, desired.down_since = reason, since
+
     def hurry(self, now: float) -> None:
         """What was refused is worth asking for now."""
         for desired in self._desired.values():
@@ -206,21 +221,21 @@ class Forwards(Generic[Key]):
         """What is to be done now; all of it counts as begun."""
         commands: list[Ask[Key] | Cancel[Key]] = []
         for desired in self:
-            if desired.wanted and desired.far is Far.ABSENT and desired.again <= now:
+            if desired.needed and desired.far is Far.ABSENT and desired.again <= now:
                 if desired.again > -math.inf:
                     desired.asked_again = now
                 desired.hurried = False
                 self._happens(desired, Event.ASKED)
                 commands.append(Ask(desired))
-            elif not desired.wanted and desired.far is Far.GRANTED:
+            elif not desired.needed and desired.far is Far.GRANTED:
                 self._happens(desired, Event.CANCEL)
                 commands.append(Cancel(desired))
         return commands
 
     def next_due(self) -> float:
         """When there is something to be done, if nothing happens before; infinity: never."""
-        times = [one.again for one in self if one.wanted and one.far is Far.ABSENT]
-        if any(not one.wanted and one.far is Far.GRANTED for one in self):
+        times = [one.again for one in self if one.needed and one.far is Far.ABSENT]
+        if any(not one.needed and one.far is Far.GRANTED for one in self):
             return -math.inf
         return min(times, default=math.inf)
 

@@ -84,6 +84,25 @@ class ServiceGivenUp(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceDown(Event):
+    """relay-agent: what is behind a service does not answer, and so it is not published."""
+
+    service: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUp(Event):
+    """relay-agent: it answers again, or for the first time."""
+
+    service: str
+    target: str
+    away: float
+    """Seconds for which it did not."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamOpened(Event):
     """relay-agent: a stream to a service of ours."""
 

@@ -49,6 +49,11 @@ class Reconciler(Generic[Key]):
         self._tell()
         return desired
 
+    def down(self, desired: Desired[Key], reason: str, since: float) -> None:
+        """As of `Forwards`."""
+        self.forwards.down(desired, reason, since)
+        self._tell()
+
     def hurry(self) -> None:
         """What was refused is worth trying now."""
         self.forwards.hurry(anyio.current_time())

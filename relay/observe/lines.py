@@ -192,6 +192,13 @@ LINES: Final[Mapping[type[Event], Line | Callable[[Any], Line]]] = {
     client.ServiceGranted: lambda event: _NEWS if event.news else _AS_BEFORE,
     client.ServiceNotGranted: Line("error", "not published", "{reason}"),
     client.ServiceGivenUp: Line("info", "withdrawn", "{service} -> {target} withdrawn"),
+    client.ServiceDown: Line(
+        "warning", "service down",
+        "{service}: {target} does not answer ({reason}); not published until it does",
+    ),
+    client.ServiceUp: Line(
+        "info", "service up", "{service}: {target} answers, after {away}"
+    ),
     client.StreamOpened: Line(
         "debug", "stream opened", "{service}: stream from {origin} to {target}", per="service"
     ),

@@ -9,12 +9,13 @@ from typing import Final, Literal
 
 from relay.settings.client import FORWARD, ClientLogSettings, ClientSettings
 from relay.settings.general import busy_poll_option, max_window_option, once_option
-from relay.settings.kinds import STATE_FOLDER, YES_OR_NO, text
+from relay.settings.kinds import NUMBER, POSITIVE_SECONDS, STATE_FOLDER, YES_OR_NO, text
 from relay.settings.option import option, part
 
 SOCKS_EXIT: Final = "--socks-exit"
 
 _published = partial(option, group="what to publish")
+_checked = partial(option, group="whether it is there")
 _end_to_end = partial(option, group="end to end, without trust in the server")
 
 
@@ -43,6 +44,33 @@ class AgentSettings:
         default=False,
         help="publish them together with other agents, each with a key of its own; "
         "the server's operator must permit it (--share-services)",
+    )
+    check: tuple[str, ...] = _checked(
+        "--check",
+        kind=text("[NAME:PORT=]CHECK"),
+        many=True,
+        default=(),
+        help="withdraw what does not answer until it does: tcp (it takes a connection) or "
+        "http:/path (a GET is answered by 2xx or 3xx); repeatable, with gpu1:8000= before it for "
+        "that -R alone",
+    )
+    check_interval: float = _checked(
+        "--check-interval",
+        kind=POSITIVE_SECONDS,
+        default=5.0,
+        help="from one check of a service to the next (default {default})",
+    )
+    check_timeout: float = _checked(
+        "--check-timeout",
+        kind=POSITIVE_SECONDS,
+        default=3.0,
+        help="within which it must answer (default {default})",
+    )
+    check_count: int = _checked(
+        "--check-count",
+        kind=NUMBER,
+        default=2,
+        help="checks in a row that must fail, or succeed, to change anything (default {default})",
     )
     endpoint: str | None = _end_to_end(
         "--endpoint",

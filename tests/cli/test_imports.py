@@ -67,3 +67,8 @@ def test_what_is_wrong_in_a_file_or_an_option(
     Path("wrong.toml").write_text("drain = 'soon'")
     Path("wrong.config").write_text("Port ssh")
     assert not imported(program, *words.split(), home=tmp_path) & HEAVY
+
+
+def test_who_checks_nothing_loads_nothing_for_it() -> None:
+    script = "import sys, relay.agent.program; sys.exit('relay.agent.health' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)

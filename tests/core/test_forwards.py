@@ -50,6 +50,39 @@ def test_it_is_asked_for_once(forwards: Forwards[str]) -> None:
     assert forwards.get("x") is desired
 
 
+def test_what_is_down_is_withdrawn_and_comes_back(forwards: Forwards[str]) -> None:
+    desired = granted(forwards)
+    forwards.down(desired, "connection refused", 3.0)
+    assert not desired.is_settled
+    assert forwards.next_due() == -math.inf
+    assert forwards.due(5.0) == [Cancel(desired)]
+    forwards.cancelled(desired)
+    assert desired.is_settled
+    assert (list(forwards), forwards.due(6.0), forwards.next_due()) == ([desired], [], math.inf)
+    # Nor on the next leg.
+    forwards.leg_lost()
+    forwards.hurry(7.0)
+    assert forwards.due(7.0) == []
+    forwards.down(desired, "", 8.0)
+    assert not desired.is_settled
+    assert asked(forwards, 8.0) == ["x"]
+    forwards.down(desired, "again", 9.0)
+    assert forwards.due(9.0) == []
+    forwards.granted(desired, 8000, 9.0)
+    assert forwards.due(9.0) == [Cancel(desired)]
+    forwards.down(desired, "", 9.0)
+    forwards.cancelled(desired)
+    assert asked(forwards, 9.0) == ["x"]
+
+
+def test_what_is_down_and_not_wanted_is_forgotten(forwards: Forwards[str]) -> None:
+    desired = forwards.want("x")
+    forwards.down(desired, "no", 0.0)
+    assert forwards.due(0.0) == []
+    assert forwards.drop("x") is desired
+    assert list(forwards) == []
+
+
 def test_what_is_refused_is_asked_for_again_ever_more_rarely(forwards: Forwards[str]) -> None:
     desired = forwards.want("x")
     now = 0.0
@@ -223,6 +256,12 @@ class ForwardsMachine(RuleBasedStateMachine):
         assert (self.forwards.drop(key) is not None) == (key in self.wanted)
         self.wanted.discard(key)
 
+    @rule(key=st.sampled_from(KEYS), reason=st.sampled_from(["", "no"]))
+    def goes_down_or_up(self, key: str, reason: str) -> None:
+        desired = self.forwards.get(key)
+        if desired is not None:
+            self.forwards.down(desired, reason, self.now)
+
     @rule()
     def hurry(self) -> None:
         self.forwards.hurry(self.now)
@@ -289,7 +328,8 @@ class ForwardsMachine(RuleBasedStateMachine):
             self.do()
             while self.leg.requests:
                 self.answer(grants=True, asks_again=False)
-        assert self.leg.granted == self.wanted == {one.key for one in self.forwards}
+        assert self.wanted == {one.key for one in self.forwards}
+        assert self.leg.granted == {one.key for one in self.forwards if not one.down}
 
 
 TestForwards = ForwardsMachine.TestCase
