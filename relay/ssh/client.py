@@ -32,8 +32,9 @@ from relay.io.dial import FAMILIES, dial
 from relay.io.engine import Engine
 from relay.io.nested import NestedStream
 from relay.io.proxy import ProxyCommand
-from relay.ssh.guest import ClientGuest, available, common_options
+from relay.ssh.guest import ClientGuest
 from relay.ssh.leg import Leg
+from relay.ssh.options import available, common_options
 from relay.sshconfig.client import ClientConfig
 from relay.trust.authorized_keys import fingerprint
 from relay.trust.identities import Identities, load_identities

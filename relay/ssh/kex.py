@@ -31,7 +31,7 @@ from relay.wire.numbers import MSG_KEX_ECDH_INIT, MSG_KEX_ECDH_REPLY
 if TYPE_CHECKING:
     from asyncssh.packet import SSHPacket
 
-    from relay.ssh.guest import ServerGuest
+    from relay.ssh.server_guest import ServerGuest
 
 SIGNER: Final = ThreadPoolExecutor(1, "rsa")
 """Makes RSA signatures, which take milliseconds and leave the interpreter to others meanwhile. One

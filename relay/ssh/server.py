@@ -42,8 +42,9 @@ from relay.events.server import KeyRefused, RequestRefused, SignatureRefused
 from relay.io.engine import Engine
 from relay.life.admission import Startup
 from relay.settings.server import Limits
-from relay.ssh.guest import ServerGuest, common_options
 from relay.ssh.leg import NEVER_GIVE_UP, Leg
+from relay.ssh.options import common_options
+from relay.ssh.server_guest import ServerGuest
 from relay.trust.algorithms import SNTRUP_KEX
 from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint
 from relay.trust.certificates import Certificate

@@ -17,9 +17,10 @@ from asyncssh.kex import Kex
 from relay.core.handshake import BeforeLogin
 from relay.core.output import Buffer
 from relay.io.engine import Engine
-from relay.ssh.guest import ClientGuest, Guest, ServerGuest
+from relay.ssh.guest import ClientGuest, Guest
 from relay.ssh.kex import METHODS, ServerKex
 from relay.ssh.leg import Leg
+from relay.ssh.server_guest import ServerGuest
 
 PIECE: Final = 7
 """Bytes that come at once to a `SplitGuest`: no header comes whole."""

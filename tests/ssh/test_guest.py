@@ -1,4 +1,4 @@
-"""relay/ssh/guest.py: what it relies on of asyncssh's inside, and that a guest ends alone.
+"""relay/ssh/guest.py and server_guest.py: what they rely on of asyncssh's inside.
 
 Each private name, and each method whose inside is relied on, by the hash of its text. When asyncssh
 changes, these tests say what to read again. (`tests/conformance` then says whether it still works.)
@@ -23,8 +23,9 @@ from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerCon
 from asyncssh.crypto import cipher
 
 import relay
-from relay.ssh import ciphers, guest
-from relay.ssh.guest import ClientGuest, Guest, ServerGuest
+from relay.ssh import ciphers, guest, server_guest
+from relay.ssh.guest import ClientGuest, Guest
+from relay.ssh.server_guest import ServerGuest
 from relay.wire import messages
 from relay.wire.packet import TAG_SIZE, frame
 
@@ -152,7 +153,7 @@ def used(path: Path) -> set[str]:
 
 
 def test_every_private_name_in_use_is_listed_and_they_are_few() -> None:
-    found = used(Path(guest.__file__)) | used(Path(ciphers.__file__))
+    found = set().union(*(used(Path(part.__file__)) for part in (ciphers, guest, server_guest)))
     assert found == set(PRIVATE)
     assert len(PRIVATE) < 20
 
@@ -174,8 +175,8 @@ def test_what_we_rely_on_is_as_it_was_read(name: str, known: str, reread: str) -
     assert item is not None, f"asyncssh {asyncssh.__version__} has no {name} any more ({reread})"
     found = hashlib.sha256(text_of(item).encode()).hexdigest()
     assert found.startswith(known), (
-        f"asyncssh {asyncssh.__version__} changed {name}. Read the new one beside"
-        f" relay/ssh/guest.py ({reread}), then write {found[: len(known)]} here."
+        f"asyncssh {asyncssh.__version__} changed {name}. Read the new one beside guest.py"
+        f" and server_guest.py of relay/ssh ({reread}), then write {found[: len(known)]} here."
         f" It is now:\n{text_of(item)}"
     )
 
