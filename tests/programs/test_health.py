@@ -108,7 +108,7 @@ def test_who_opens_what_is_down_is_told_so_at_once(site: Site) -> None:
     service.close()
     b.process.wait_for("gpu1:8000 withdrawn")
     assert asked(port) == b""
-    why = r"the service behind it does not answer \(connection refused, since [\d.]+ m?s\w*\)"
+    why = r"the service behind it does not answer \(connection refused, since [\d.]+ s\)"
     connect.wait_for(rf"gpu1:8000: stream closed, .*: gpu1:8000: {why}")
     b.process.wait_for(rf"gpu1:8000 refused to .*: {why}")
     said = operate(site, b, "agent", "-O", "status")
