@@ -109,13 +109,13 @@ class ClientLeg(Leg):
         """Until the login, give B up after so much silence: the keepalive begins behind it (no
         server takes a global request before, RFC 4252 §6), and on a link that is lost in between
         nothing of ours may be under way that the kernel would miss an answer to."""
-        self.heard()
+        self.keepalive.heard = self.loop.time()
         self._check_answer(seconds, problem)
 
     def _check_answer(self, seconds: float, problem: str) -> None:
         if self.mux.before_login is None:
             return
-        left = seconds - self.silence
+        left = seconds - self.keepalive.silence
         if left <= 0:
             self.fail(LegLost(problem))
             return
@@ -284,12 +284,13 @@ async def _connect(
             way, proxy = await _reach(config, where, via)
             leg = ClientLeg(engine, options)
             # asyncssh knows no 0, which to ssh means that one question must be answered in time.
-            leg.set_keepalive(config.server_alive_interval, max(1, config.server_alive_count_max))
+            count_max = max(1, config.server_alive_count_max)
+            leg.keepalive.set(config.server_alive_interval, count_max)
             leg.mux.rekey.limit = config.rekey_limit
             leg.proxy, leg.via = proxy, via
             leg.host_key_shown = lambda: setattr(timeout, "deadline", math.inf)
-            if leg.patience and not identities.need_a_person:
-                silence = max(leg.patience, SHORTEST_LOGIN_SILENCE)
+            if (patience := leg.keepalive.patience) and not identities.need_a_person:
+                silence = max(patience, SHORTEST_LOGIN_SILENCE)
                 leg.expect_answers(silence, f"cannot connect to {where}: no answer")
             await _log_in(leg, way, config, identities)
     except TimeoutError:

@@ -30,6 +30,7 @@ from relay.io.stream import Reader, Stream
 from relay.observe.faults import whatever_fails
 from relay.ssh.ciphers import Cipher
 from relay.ssh.guest import Guest
+from relay.ssh.keepalive import Keepalive
 from relay.wire import messages
 from relay.wire.cipher import TagMismatch
 from relay.wire.numbers import (
@@ -38,13 +39,6 @@ from relay.wire.numbers import (
     DISCONNECT_REPLACED,
     OpenFailure,
 )
-
-NEVER_GIVE_UP: Final = 2**31 - 1
-"""Questions without an answer after which a peer is given up, where it never is."""
-
-LONGEST_PATIENCE: Final = 24 * 3600.0
-"""Seconds of silence that are worth telling the kernel of, which gives up earlier by itself: its
-timeouts are counted in 31 bits of milliseconds."""
 
 _log: Final = logging.getLogger(INTERNAL)
 
@@ -82,23 +76,16 @@ class Leg:
         self.limit_hit: Callable[[str], object] = lambda limit: None
         # What works for this leg, and ends with it.
         self._tasks: set[asyncio.Task[None]] = set()
-        # The loop's time at which the peer was last heard.
-        self._heard = 0.0
+        self.keepalive = Keepalive(self.loop, self)
         # The check whether a full leg still takes some while others are paused for it.
         self._stall_check: asyncio.TimerHandle | None = None
-        # Seconds of silence after which the peer is asked whether it is there, and questions
-        # without an answer after which it is given up; 0 seconds: never.
-        self.alive_interval = 0.0
-        self.alive_count_max = 0
-        self._unanswered_questions = 0
-        self._alive_timer: asyncio.TimerHandle | None = None
 
     # -- its life
 
     def attach(self, sock: socket.socket) -> None:
         """Start the SSH protocol on a connected socket, which is the leg's from now on."""
         stream = Stream(self.engine, sock, self)
-        stream.give_up_after(self.patience)
+        stream.give_up_after(self.keepalive.patience)
         self.run_on(stream, stream.addresses)
 
     def run_on(self, stream: LegStream, addresses: dict[str, Any]) -> None:
@@ -116,7 +103,7 @@ class Leg:
     def _begin(self, stream: LegStream, addresses: dict[str, Any]) -> None:
         self._stream = stream
         self.alive = True
-        self.heard()
+        self.keepalive.heard = self.loop.time()
         self.guest.begin(addresses)
         stream.start()
 
@@ -135,7 +122,7 @@ class Leg:
     def login_over(self) -> None:
         """The login is over."""
         self.mux.logged_in()
-        self._set_alive_timer()
+        self.keepalive.begin()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What was negotiated, by asyncssh's names (`server_version`, `send_cipher`)."""
@@ -147,9 +134,9 @@ class Leg:
         """Use the whole packets in `view[start:end]`; returns where the first unused byte is."""
         if not self.alive:
             return end  # A packet behind one that was forged must not be taken for the next.
-        self.heard()
+        now = self.keepalive.heard = self.loop.time()
         try:
-            start, much = self.mux.received(view, start, end, self._heard)
+            start, much = self.mux.received(view, start, end, now)
             if self.mux.rekey_due:
                 self.guest.change_keys()
         except ProtocolViolation as error:
@@ -300,61 +287,20 @@ class Leg:
         """A global request that wants no answer."""
         self.mux.requests.tell(name, fields)
 
-    # -- keepalive: a clock that is read, not a timer that is made anew for each packet
-
-    def heard(self) -> None:
-        """The peer sent something."""
-        self._heard = self.loop.time()
-
-    @property
-    def silence(self) -> float:
-        """Seconds since the peer was last heard."""
-        return self.loop.time() - self._heard
+    # -- what its keepalive calls
 
     @property
     def listening(self) -> bool:
         """Is the peer's input read at present?"""
         return not self.out.paused_by
 
-    @property
-    def patience(self) -> float:
-        """Seconds of silence after which the keepalive gives the peer up; 0: it never does, or so
-        late that it makes no difference."""
-        seconds = self.alive_interval * (self.alive_count_max + 1)
-        return seconds if seconds <= LONGEST_PATIENCE else 0.0
-
-    def set_keepalive(self, interval: float, count_max: int) -> None:
-        """Ask after so many seconds of silence, and give up after so many questions."""
-        self.alive_interval, self.alive_count_max = interval, count_max
-        if self._alive_timer is not None:
-            self._alive_timer.cancel()
-            self._alive_timer = None
-        if self.mux.before_login is None:
-            self._set_alive_timer()
-
-    def _set_alive_timer(self, seconds: float | None = None) -> None:
-        if self.alive_interval and self.alive:
-            after = self.alive_interval if seconds is None else seconds
-            self._alive_timer = self.loop.call_later(after, self._check_alive)
-
-    def _check_alive(self) -> None:
-        # Whom we do not listen to may have said much.
-        silence = self.silence if self.listening else 0.0
-        if silence < self.alive_interval:
-            self._unanswered_questions = 0
-            self._set_alive_timer(self.alive_interval - silence)
-            return
-        self._unanswered_questions += 1
-        if self._unanswered_questions > self.alive_count_max:
-            peer = "Server" if self.guest.is_client() else "Client"
-            self._end(asyncssh.ConnectionLost(f"{peer} not responding to keepalive"))
-            return
-        self._set_alive_timer()
+    def ask_whether_alive(self, answered: Answered) -> None:
         self.guest.logger.debug1("Sending keepalive request")
-        self.ask(b"keepalive@openssh.com", b"", self._is_there)
+        self.ask(b"keepalive@openssh.com", b"", answered)
 
-    def _is_there(self, fields: bytes | None) -> None:
-        self._unanswered_questions = 0
+    def gives_no_answer(self) -> None:
+        peer = "Server" if self.guest.is_client() else "Client"
+        self._end(asyncssh.ConnectionLost(f"{peer} not responding to keepalive"))
 
     # -- its end
 
@@ -400,9 +346,9 @@ class Leg:
     def _cleanup(self, error: BaseException | None) -> None:
         """Whatever fails here is told, and the rest is done all the same: a service that outlives
         its leg keeps everybody else from its name."""
-        for timer in (self._alive_timer, self._stall_check):
-            if timer is not None:
-                timer.cancel()
+        self.keepalive.stop()
+        if self._stall_check is not None:
+            self._stall_check.cancel()
         if self._stream is not None:
             with whatever_fails("closing a stream"):
                 self._stream.abort()

@@ -42,7 +42,8 @@ from relay.events.server import KeyRefused, RequestRefused, SignatureRefused
 from relay.io.engine import Engine
 from relay.life.admission import Startup
 from relay.settings.server import Limits
-from relay.ssh.leg import NEVER_GIVE_UP, Leg
+from relay.ssh.keepalive import NEVER_GIVE_UP
+from relay.ssh.leg import Leg
 from relay.ssh.options import common_options
 from relay.ssh.server_guest import ServerGuest
 from relay.trust.algorithms import SNTRUP_KEX
@@ -115,7 +116,7 @@ class ServerLeg(Leg):
     def __init__(self, engine: Engine, options: ServerOptions) -> None:
         guest = ServerGuest(engine.loop, options.asyncssh)
         super().__init__(engine, guest, BeforeLogin(PACKETS_BEFORE_LOGIN, BYTES_BEFORE_LOGIN))
-        self.set_keepalive(options.client_alive_interval, options.client_alive_count_max)
+        self.keepalive.set(options.client_alive_interval, options.client_alive_count_max)
         self.number = next(_NUMBERS)
         # Who it is: the line of authorized_keys whose key signed last. Final when logged in.
         self.entry: Entry | None = None
@@ -263,7 +264,7 @@ class ServerLeg(Leg):
         self.ask(b"keepalive@openssh.com", b"", done)
         with anyio.move_on_after(seconds):
             await answered
-        return self.alive and (not self.listening or self.silence < seconds)
+        return self.alive and (not self.listening or self.keepalive.silence < seconds)
 
     # -- its limits
 

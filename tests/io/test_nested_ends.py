@@ -187,7 +187,7 @@ async def test_who_falls_silent_is_given_up(tmp_path: Path) -> None:
         way.inner.via = None
         [far] = way.far.inner
         way.near_stream.pause("the test")
-        far.set_keepalive(0.02, 1)
+        far.keepalive.set(0.02, 1)
         await until(lambda: not far.alive)
         assert way.far.legs[0].alive
 
