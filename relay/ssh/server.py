@@ -47,7 +47,13 @@ from relay.ssh.leg import Leg
 from relay.ssh.options import common_options
 from relay.ssh.server_guest import ServerGuest
 from relay.trust.algorithms import SNTRUP_KEX
-from relay.trust.authorized_keys import AuthorizedKeys, Entry, Refusal, fingerprint
+from relay.trust.authorized_keys import (
+    UNKNOWN_AUTHORITY,
+    AuthorizedKeys,
+    Entry,
+    Refusal,
+    fingerprint,
+)
 from relay.trust.certificates import Certificate
 from relay.trust.hostkeys import HostIdentity
 from relay.trust.keyfile import KeyFile
@@ -178,6 +184,10 @@ class ServerLeg(Leg):
         """Is this key authorized? Its signature is verified then."""
         return self._admit(key.public_data)
 
+    def trusts(self, authority: bytes) -> bool:
+        """Is it an authority of ours?"""
+        return self.host.key_file.keys().trusts(authority)
+
     def validate_certificate(
         self, username: str, certificate: UserCertificate
     ) -> asyncssh.SSHKey | None:
@@ -187,6 +197,9 @@ class ServerLeg(Leg):
             read = read_user_certificate(certificate, username)
         except ValueError as error:
             self._key_refused(key.public_data, str(error))
+            return None
+        if not certificate.verified:
+            self._key_refused(key.public_data, UNKNOWN_AUTHORITY)
             return None
         return key if self._admit(key.public_data, read) else None
 

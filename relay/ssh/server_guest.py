@@ -38,6 +38,9 @@ class ServerHost(Host, Protocol):
     def validate_key(self, key: asyncssh.SSHKey) -> bool:
         """Is this key authorized? Its signature is verified then."""
 
+    def trusts(self, authority: bytes) -> bool:
+        """Does a signature of this authority count anywhere? It is verified then."""
+
     def validate_certificate(self, username: str, certificate: Any) -> asyncssh.SSHKey | None:
         """The key of a user certificate that is accepted, or None."""
 
@@ -139,7 +142,7 @@ class ServerGuest(Guest, SSHServerConnection):
             if algorithm not in algorithms.SIGNATURES:
                 self.host.signature_refused(algorithm)
                 return False
-        certificate = decode_user_certificate(key_data)
+        certificate = decode_user_certificate(key_data, self.host.trusts)
         if certificate is None:
             key = self._authorized(key_data)
         else:

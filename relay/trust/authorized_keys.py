@@ -135,6 +135,10 @@ class AuthorizedKeys:
             index.setdefault(entry.blob, []).append(entry)
         object.__setattr__(self, "_of", index)
 
+    def trusts(self, authority: bytes) -> bool:
+        """Is this public key a `cert-authority` of any line?"""
+        return any(entry.is_ca for entry in self._of.get(authority, ()))
+
     def find(
         self, blob: bytes, *, address: str, now: datetime, certificate: Certificate | None = None
     ) -> Entry | Refusal:

@@ -15,9 +15,10 @@ from asyncssh.packet import SSHPacket
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from relay.wire.encoding import byte, uint32
+from relay.wire.encoding import byte, string, uint32
 from tests.programs.chain import SERVERS, Server, Site, find, run
 from tests.programs.stock import may_login
+from tests.trust.certify import HIDDEN, body, certified, key_fields, option, type_of
 
 CURVES: Final = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 
@@ -66,7 +67,12 @@ def sign(site: Site, ca: str, key: str, *options: str) -> Any:
         site.public(key),
     )  # fmt: skip
     encoded = (site.folder / f"{key}-cert.pub").read_text().split()[1]
-    packet = SSHPacket(base64.b64decode(encoded))
+    return readable(base64.b64decode(encoded))
+
+
+def readable(blob: bytes) -> Any:
+    """A certificate for asyncssh to log in with."""
+    packet = SSHPacket(blob)
     algorithm = packet.get_string()
     handler, _ = public_key._certificate_alg_map[algorithm]
     return Readable.construct(packet, algorithm, handler, None)
@@ -92,6 +98,30 @@ def test_an_authority_does_not_sign_with_sha1(
     assert allowed(site, server, (key, certificate)) is welcome
     if not welcome and server.process.name == "relay-server":
         server.process.wait_for("the certificate is signed with ssh-rsa, which is not accepted")
+
+
+def test_an_authority_that_is_not_known(place: tuple[Site, Server]) -> None:
+    site, server = place
+    site.key("somebody-ca", None)
+    key = asyncssh.read_private_key(site.key("somebody", None))
+    assert not allowed(site, server, (key, sign(site, "somebody-ca", "somebody")))
+    if server.process.name == "relay-server":
+        server.process.wait_for("unknown certification authority")
+
+
+def test_a_signature_in_the_name_of_a_known_authority(place: tuple[Site, Server]) -> None:
+    site, server = place
+    known = asyncssh.read_private_key(site.key("known-ca", "cert-authority"))
+    key = asyncssh.read_private_key(site.key("forger", None))
+    fields = key_fields(key) + body(principals=string(site.user), extensions=option(HIDDEN))
+    good, forged = (
+        certified(signer, type_of(key.algorithm), fields, authority=known.public_data)
+        for signer in (known, key)
+    )
+    certificate = readable(good)
+    assert allowed(site, server, (key, certificate))
+    certificate.public_data = forged  # asyncssh would not read it.
+    assert not allowed(site, server, (key, certificate))
 
 
 # -- what it says

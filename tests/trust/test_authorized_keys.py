@@ -175,6 +175,13 @@ def test_the_first_line_that_admits_counts() -> None:
     )
 
 
+def test_whom_it_trusts() -> None:
+    keys = parse(f"{ED25519}\ncert-authority {ECDSA}\n", "keys")
+    assert keys.trusts(blob(ECDSA))
+    assert not keys.trusts(blob(ED25519))
+    assert not keys.trusts(b"")
+
+
 def test_a_certification_authority_is_no_key_and_the_other_way_round() -> None:
     authority = parse(f"cert-authority {ED25519}", "keys")
     assert find(authority) == Refusal("unknown key")

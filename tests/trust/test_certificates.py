@@ -107,6 +107,25 @@ def test_dsa_and_others_have_no_certificates() -> None:
         assert decode_user_certificate(data) is None
 
 
+def test_the_signature_of_an_authority_that_nobody_trusts_is_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may cost as much as a stranger likes. And it is worth nothing, right or wrong."""
+    asked: list[bytes] = []
+
+    def verify(*args: object) -> bool:
+        asked.append(b"")
+        return True
+
+    monkeypatch.setattr(type(CA), "verify", verify)
+    found = decode_user_certificate(certificate(), lambda authority: authority != CA.public_data)
+    assert found is not None
+    assert not found.verified
+    assert not asked
+    assert decoded(certificate()).verified
+    assert asked
+
+
 def test_dsa_is_no_authority() -> None:
     with pytest.raises(ValueError, match="signed with ssh-dss, which is not accepted"):
         read(certificate(ca=DSA))
