@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from relay.cli.ssh_files import load
+from relay.cli.ssh_files import load, real_name
 from relay.core.forward import Forward, parse_destination
 from relay.errors import UsageError
 from relay.observe.log import QUIET
@@ -24,6 +24,7 @@ from relay.sshconfig.client import (
 )
 from relay.sshconfig.config import Config
 from relay.sshconfig.keywords import KEYWORDS, Keyword
+from relay.sshconfig.proxy import HttpProxy, UnknownScheme, of_environment
 from relay.sshconfig.tokens import (
     PROXY_TOKENS,
     expand_command,
@@ -171,6 +172,7 @@ def client_config(config: Config, config_file: str | None = None, depth: int = 0
         proxy_command=config.explain(
             keywords.PROXY_COMMAND, lambda text: _command(text, tokens), ""
         ),
+        http_proxy=_http_proxy(config, path),
         connect_timeout=float(timeout) if timeout else None,
         address_family=config.get(keywords.ADDRESS_FAMILY, "any"),
         bind_address=config.get(keywords.BIND_ADDRESS, ""),
@@ -217,6 +219,39 @@ def _command(text: str, tokens: dict[str, str]) -> str:
     return "" if text.lower() == "none" else expand_command(text, tokens, PROXY_TOKENS)
 
 
+def _http_proxy(config: Config, path: Callable[[str], Path]) -> HttpProxy | None:
+    """The proxy by which the host is reached, if by neither of ProxyCommand and ProxyJump: that of
+    ProxyURL, else the environment's."""
+    if config.get(keywords.PROXY_COMMAND, "none").lower() != "none":
+        return None
+    if config.get(keywords.PROXY_JUMP):
+        return None
+    given = config.get(keywords.PROXY_URL)
+    proxy = _of_environment(config) if given is None else next(iter(given), None)
+    if proxy is None:
+        return None
+    file = config.explain(keywords.PROXY_PASSWORD_FILE, path, None)
+    if file is not None and not proxy.user:
+        raise UsageError(f"ProxyPasswordFile is given, and {proxy.named_by} names no user: {USER}")
+    if given and proxy.user and file is None:
+        raise UsageError(
+            "ProxyURL names a user: name a file with the password by -o ProxyPasswordFile=FILE"
+        )
+    return proxy if file is None else replace(proxy, password="", password_file=file)
+
+
+USER: Final = "give http://user@proxy:3128"
+
+
+def _of_environment(config: Config) -> HttpProxy | None:
+    try:
+        return of_environment(config.local.environ, real_name(config.host))
+    except UnknownScheme as error:
+        # What other programs are to use was no word to us.
+        config.passed_over.append(f"{error}; connecting without one")
+        return None
+
+
 def _checked_host_keys(spec: str) -> str:
     HOST_KEY_NAMES.assemble(spec)
     return spec
@@ -253,6 +288,7 @@ def _hop_config(config: Config, hop: Hop, config_file: str | None, *, first: boo
             inner.set(keywords.PORT, hop.port, place)
         if not first:
             inner.set(keywords.PROXY_COMMAND, "none", place)
+            inner.set(keywords.PROXY_URL, (), place)
 
     return load(_at(place, keywords.HOST_NAME, _expander(tokens), hop.host), config_file, flags)
 

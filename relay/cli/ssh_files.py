@@ -69,7 +69,8 @@ def real_name(host: str) -> str:
 def canonical(config: Config, host: str, resolves: Resolve) -> str:
     """The full name of a host by CanonicalizeHostname, which searches "the CanonicalDomains
     suffixes"; CNAMEs are not followed. Raises UsageError when there is none and must be one."""
-    proxied = config.get(keywords.PROXY_COMMAND) or config.get(keywords.PROXY_JUMP)
+    ways = (keywords.PROXY_COMMAND, keywords.PROXY_JUMP, keywords.PROXY_URL)
+    proxied = any(config.get(way) for way in ways)
     # "for connections that do not use a ProxyCommand or ProxyJump", unless it says always.
     if proxied and config.get(keywords.CANONICALIZE_HOSTNAME) != "always":
         return host

@@ -33,7 +33,10 @@ from relay.settings.server import ServerSettings
 from relay.sshconfig import keywords
 from relay.sshconfig.client import DEFAULT_PORT, ClientConfig
 from relay.sshconfig.keywords import KEYWORDS
+from relay.sshconfig.proxy import KEYWORD as PROXY_URL
+from relay.sshconfig.proxy import HttpProxy
 from relay.sshconfig.words import Place, parse_line
+from relay.trust.secret import read_password
 
 Settings = TypeVar("Settings", bound=Any)
 
@@ -179,7 +182,7 @@ def _words(service: Service, flags: Flags, setting: Setting, value: Any) -> list
 FILES: Final = frozenset(
     {keyword.name for keyword in (
         keywords.IDENTITY_FILE, keywords.CERTIFICATE_FILE, keywords.USER_KNOWN_HOSTS_FILE,
-        keywords.GLOBAL_KNOWN_HOSTS_FILE,
+        keywords.GLOBAL_KNOWN_HOSTS_FILE, keywords.PROXY_PASSWORD_FILE,
     )}
 )  # fmt: skip
 """Keywords whose files are named anew."""
@@ -239,7 +242,8 @@ def _client(
     destination = settings.client.destination
     if not (settings.client.user or "@" in destination):
         keys.append(("-l", client.user))  # A service's own name is that of its account.
-    return [*keys, *_known_hosts(service, client, log), *words, ("", destination)]
+    first = [*keys, *_known_hosts(service, client, log), *_http_proxy(service, client.http_proxy)]
+    return [*first, *words, ("", destination)]
 
 
 def _client_words(
@@ -292,6 +296,29 @@ def _identities(
         asyncio.run(load_identities(needed, Events(LogSink(log)))).close()
     except FileError as error:
         raise UsageError(f"--print-unit: {error}") from None
+    return result
+
+
+def _http_proxy(service: Service, proxy: HttpProxy | None) -> list[Flag]:
+    """The proxy of the environment, which is not the service's, and the file with the password."""
+    if proxy is None:
+        return []
+    result: list[Flag] = []
+    if proxy.password:
+        raise UsageError(
+            f"--print-unit: {proxy.named_by} has a password, and everybody can read a unit: write "
+            f"it to a file, and add -o ProxyURL={proxy.url} -o ProxyPasswordFile=FILE"
+        )
+    if proxy.named_by != PROXY_URL:
+        result.append(("-o", f"{PROXY_URL}={proxy.url}"))
+    if proxy.password_file is not None:
+        try:
+            read_password(proxy.password_file)
+        except FileError as error:
+            raise UsageError(f"--print-unit: {error}") from None
+        result.append(
+            ("-o", Specified(f"ProxyPasswordFile={service.hand_over(proxy.password_file)}"))
+        )
     return result
 
 

@@ -213,6 +213,10 @@ LOOK_INTERVAL: Final = 1.0
 the same, so that a key that is deleted loses its legs within two seconds, and a file that is just
 being written throws nobody out. A look is one system call."""
 
+PROXY_ANSWER: Final = 16 * KIB
+"""Bytes that an HTTP proxy may say before the connection is open. Answers have some hundred; those
+with a page of reasons are judged by the header before it."""
+
 JUDGED_AT_ONCE: Final = 32
 """Legs that are judged by a new authorized_keys in one turn of the loop."""
 

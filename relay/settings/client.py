@@ -100,7 +100,8 @@ class ClientSettings:
         many=True,
         default=(),
         group=HOW_TO_REACH,
-        help="an option as in ssh_config, repeatable",
+        help="an option as in ssh_config, repeatable; -o ProxyURL=http://proxy:3128: by way of an "
+        "HTTP proxy",
     )
 
 

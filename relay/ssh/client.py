@@ -28,13 +28,13 @@ from relay.errors import (
 )
 from relay.events import Events
 from relay.events.client import Connected
-from relay.io.dial import FAMILIES, dial
 from relay.io.engine import Engine
 from relay.io.nested import NestedStream
 from relay.io.proxy import ProxyCommand
 from relay.ssh.guest import ClientGuest
 from relay.ssh.leg import Leg
 from relay.ssh.options import available, common_options
+from relay.ssh.way import reach
 from relay.sshconfig.client import ClientConfig
 from relay.trust.authorized_keys import fingerprint
 from relay.trust.identities import Identities, load_identities
@@ -44,7 +44,6 @@ from relay.wire.messages import (
     parse_forward,
     parse_port,
     parse_tcpip,
-    tcpip_fields,
 )
 from relay.wire.numbers import (
     ASK_AGAIN,
@@ -55,9 +54,6 @@ from relay.wire.numbers import (
     OpenFailure,
 )
 
-HERE = "127.0.0.1"
-"""Where a stream through a jump host is said to come from, as ssh says it."""
-
 StreamHandler = Callable[[str, int, str, int], ChannelHandler]
 """Answers B's `forwarded-tcpip`: service host and port, origin host and port."""
 
@@ -67,10 +63,6 @@ LOGIN_TIMEOUT = 60
 SHORTEST_LOGIN_SILENCE = 5.0
 """Seconds that B may take for an answer before the login, however short the keepalive's patience
 is: it lets those wait who come too fast."""
-
-DIAL_TIMEOUT = 15
-"""Seconds for the TCP connection to one address of B. The kernel knocks after 0, 1, 3 and 7 s and
-then at ever longer intervals for two minutes; who knocks anew meets a B that is back sooner."""
 
 
 class ClientLeg(Leg):
@@ -281,7 +273,7 @@ async def _connect(
         # initial SSH protocol handshake and key exchange."
         with anyio.fail_after(config.connect_timeout) as timeout:
             options = client_options(config, verifier, identities)
-            way, proxy = await _reach(config, where, via)
+            way, proxy = await reach(config, via)
             leg = ClientLeg(engine, options)
             # asyncssh knows no 0, which to ssh means that one question must be answered in time.
             count_max = max(1, config.server_alive_count_max)
@@ -327,33 +319,6 @@ async def _log_in(
         if isinstance(error, asyncssh.PermissionDenied):
             raise _denied(config, identities) from None
         raise leg.refusal or explain(error, config) from None
-
-
-async def _reach(
-    config: ClientConfig, where: str, via: ClientLeg | None
-) -> tuple[socket.socket | NestedStream, ProxyCommand | None]:
-    """A way that leads to the host: a channel of `via`, a command's input and output, a socket."""
-    if via is not None:
-        try:
-            stream = NestedStream(via)
-            await stream.open(b"direct-tcpip", tcpip_fields(config.host, config.port, HERE, 0))
-        except PeerError as error:
-            raise type(error)(f"cannot connect to {where} through the jump host: {error}") from None
-        return stream, None
-    if config.proxy_command:
-        proxy = ProxyCommand(config.proxy_command)
-        return proxy.sock, proxy
-    family = FAMILIES[config.address_family]
-    try:
-        sock = await dial(
-            config.host, config.port, family=family, bind_address=config.bind_address,
-            seconds_each=DIAL_TIMEOUT,
-        )  # fmt: skip
-    except OSError as error:
-        raise LegLost(f"cannot connect to {where}: {error.strerror or error}") from None
-    if config.tcp_keepalive:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return sock, None
 
 
 def client_options(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from relay.sshconfig.proxy import HttpProxy
+
 StrictHostKeyChecking = Literal["yes", "accept-new", "no", "ask"]
 GatewayPorts = Literal["no", "yes", "clientspecified"]
 YesNo = Literal["yes", "no"]
@@ -72,9 +74,11 @@ class ClientConfig:
 
     proxy_jump: tuple[ClientConfig, ...] = ()
     """The hosts to pass on the way, the nearest first; only the first may have a
-    `proxy_command`, and none a `proxy_jump`."""
+    `proxy_command` or an `http_proxy`, and none a `proxy_jump`."""
     proxy_command: str = ""
     """For the shell; its input and output are the connection."""
+    http_proxy: HttpProxy | None = None
+    """Whom to ask for the connection, where there is neither of these two."""
     connect_timeout: float | None = None
     """Seconds until B has shown its key; None: as long as the system takes."""
     address_family: AddressFamily = "any"

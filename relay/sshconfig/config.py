@@ -21,6 +21,7 @@ Nothing here reads a file, runs a command or asks a name server: `Outside` does.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, cast, overload
@@ -201,7 +202,7 @@ class Config:
 
     def option(self, text: str) -> None:
         """One `-o`. Raises UsageError."""
-        place = Place(f"-o {text}")
+        place = Place(f"-o {_shown(text)}")
         line = parse_line(text, place)
         if line is None:
             raise place.error("give Keyword=value")
@@ -343,6 +344,15 @@ class Config:
 
 
 _CRITERIA: Final = ("exec", "host", "originalhost", "user", "localuser", "tagged")
+
+
+def _shown(option: str) -> str:
+    """An option as an error names it: without a URL's password, were there one, or what may be one.
+    (A keyword may be misspelt.)"""
+    found = re.match(r"\W*(\w*)", option)
+    keyword = found[1] if found is not None else ""
+    hidden = keyword.lower() == keywords.PROXY_URL.name.lower() or re.search("://.*@", option)
+    return keyword if hidden else option
 
 
 def _match_host(host: str, patterns: str) -> bool:

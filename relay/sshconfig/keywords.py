@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from relay.sshconfig import values
+from relay.sshconfig import proxy, values
 from relay.sshconfig.words import Line
 
 T_co = TypeVar("T_co", covariant=True)
@@ -83,6 +83,8 @@ PERMIT_REMOTE_OPEN: Final = Keyword("PermitRemoteOpen", values.permit_remote_ope
 PORT: Final = Keyword("Port", values.port)
 PROXY_COMMAND: Final = Keyword("ProxyCommand", values.command)
 PROXY_JUMP: Final = Keyword("ProxyJump", values.jump)
+PROXY_PASSWORD_FILE: Final = Keyword("ProxyPasswordFile", values.one)
+PROXY_URL: Final = Keyword(proxy.KEYWORD, proxy.proxy_url)
 REKEY_LIMIT: Final = Keyword("RekeyLimit", values.rekey_limit)
 REMOTE_FORWARD: Final = Keyword("RemoteForward", values.remote_forward, adds_up=True)
 SERVER_ALIVE_COUNT_MAX: Final = Keyword("ServerAliveCountMax", values.number)

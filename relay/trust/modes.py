@@ -18,11 +18,11 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class TooOpen(FileError):
-    """Others than its owner can reach a private key."""
+    """Others than its owner can reach a private key, or a password."""
 
 
-def check_private(path: Path, status: os.stat_result) -> None:
-    """Is a private key out of the reach of others? `status` is the opened file's.
+def check_private(path: Path, status: os.stat_result, what: str = "private key") -> None:
+    """Is a private key, or `what` it is, out of the reach of others? `status` is the opened file's.
 
     As ssh does, look at our own files only. A file of another user that we may read was lent to
     us on purpose (systemd's credentials, a group for certificates), and its mode is not ours to
@@ -32,7 +32,7 @@ def check_private(path: Path, status: os.stat_result) -> None:
         raise TooOpen(
             path,
             f"permissions {stat.S_IMODE(status.st_mode):04o} are too open: others than its owner "
-            f"can reach the private key, so it is not used; "
+            f"can reach the {what}, so it is not used; "
             f"make it private with `chmod 600 {path}`",
         )
 

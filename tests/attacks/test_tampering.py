@@ -22,7 +22,7 @@ from relay.server.program import load_host_keys
 from relay.server.relay import Relay
 from relay.server.splices import SpliceEnd
 from relay.settings.server import ServerSettings
-from relay.ssh.client import HERE
+from relay.ssh.way import HERE
 from relay.wire.encoding import string, uint32
 from relay.wire.gcm import GcmCipher
 from relay.wire.messages import tcpip_fields

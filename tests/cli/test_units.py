@@ -198,6 +198,10 @@ def test_the_state_of_the_server(capsys: pytest.CaptureFixture[str], home: Path)
         ("relay-agent R -i key b", "the host key of b:22 is not known in {}/.ssh/known_hosts"),
         ("relay-agent R -i key -J a -p 2222 b", "a jump host"),
         ("relay-agent R -i key -o ProxyCommand=nc -p 2222 b", "a ProxyCommand"),
+        (
+            "relay-agent R -i key -o ProxyURL=http://u@p -o ProxyPasswordFile=x -p 2222 b",
+            "x: cannot",
+        ),
         ("relay-agent R -i key -p 2222 -F config b", "put it into /etc/relay-agent"),
         ("relay-agent --endpoint x -i key -p 2222 --state-dir state b", "leave out --state-dir"),
         ("relay-connect -W a:1 -i key -p 2222 b", "no standard input for -W"),
@@ -234,6 +238,32 @@ def test_what_only_the_user_has_configured(capsys: pytest.CaptureFixture[str], h
     assert "~/.ssh/config has a say" in refused(capsys, "relay-agent", "-ikey", *R, "u@b")
     config.write_text("RemoteForward gpu1:1 localhost:1")
     assert "~/.ssh/config has a say" in refused(capsys, "relay-agent", "-p2222", "-ikey", "u@b")
+
+
+def test_a_proxy(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service does not see the environment of who prints its unit, and the unit no password."""
+    flags = ["-p2222", "-ikey", *R, "u@b"]
+    monkeypatch.setenv("HTTPS_PROXY", "http://d%5Cu@proxy:3128")
+    (command,) = line(printed(capsys, "relay-agent", *flags), "ExecStart")
+    assert " -o ProxyURL=http://d%%5Cu@proxy:3128 " in command
+    monkeypatch.setenv("NO_PROXY", "b")
+    assert "ProxyURL" not in printed(capsys, "relay-agent", *flags)
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:secret@proxy:3128")
+    problem = refused(capsys, "relay-agent", *flags)
+    assert "add -o ProxyURL=http://u@proxy:3128 -o ProxyPasswordFile=FILE" in problem
+    assert "secret" not in problem
+    (home / "password").touch(mode=0o600)
+    (home / "password").write_text("secret")
+    url = "ProxyURL=http://u@proxy:3128"
+    text = printed(capsys, "relay-agent", "-o", url, "-oProxyPasswordFile=~/password", *flags)
+    (command,) = line(text, "ExecStart")
+    assert f" -o {url} " in command
+    assert " -o ProxyPasswordFile=%d/password " in command
+    assert f"password:{home}/password" in line(text, "LoadCredential")
+    assert "secret" not in text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.just("\t")))

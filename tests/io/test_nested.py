@@ -18,8 +18,9 @@ from relay.io import nested
 from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
 from relay.io.nested import MIN_DATA, NestedStream
-from relay.ssh.client import HERE, connect
+from relay.ssh.client import connect
 from relay.ssh.leg import Leg
+from relay.ssh.way import HERE
 from relay.wire.encoding import string
 from relay.wire.messages import tcpip_fields
 from relay.wire.packet import DATA_OFFSET, MAX_DATA, OVERHEAD, TAIL_ROOM, frame_data

@@ -26,9 +26,10 @@ from relay.io.engine import Engine
 from relay.io.local import Acceptor
 from relay.io.nested import NestedStream
 from relay.life.admission import Startup
-from relay.ssh.client import HERE, ClientLeg, _connect, connect
+from relay.ssh.client import ClientLeg, _connect, connect
 from relay.ssh.leg import Leg
 from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.way import HERE
 from relay.sshconfig.client import ClientConfig
 from relay.trust.keyfile import KeyFile
 from relay.trust.known_hosts import line_for
