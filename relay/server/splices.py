@@ -11,7 +11,8 @@ from relay.core.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Spl
 from relay.events import Events
 from relay.events.server import SpliceClosed, SpliceOpened
 from relay.server.routes import Route
-from relay.ssh.server import Patience, ServerLeg
+from relay.ssh.patience import Patience
+from relay.ssh.server import ServerLeg
 from relay.wire.numbers import PRIVATE_FAILURES, OpenFailure
 
 

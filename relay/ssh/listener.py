@@ -14,7 +14,8 @@ from relay.events.server import PortStreamClosed
 from relay.io.descriptors import SPARE_FOR_LEGS, scarce
 from relay.io.endpoint import Endpoint, tell_end
 from relay.io.local import EVERY_ADDRESS, LOOPBACK, Acceptor, addresses_of, listen
-from relay.ssh.server import Patience, ServerLeg
+from relay.ssh.patience import Patience
+from relay.ssh.server import ServerLeg
 from relay.sshconfig.client import GatewayPorts
 from relay.wire.messages import tcpip_fields
 

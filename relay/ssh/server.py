@@ -22,7 +22,6 @@ from relay.core.forward import format_address
 from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.handshake import BeforeLogin
 from relay.core.limits import (
-    ANSWER_TIMEOUT,
     BYTES_BEFORE_LOGIN,
     CLIENT_ALIVE_COUNT_MAX,
     CLIENT_ALIVE_INTERVAL,
@@ -31,7 +30,6 @@ from relay.core.limits import (
     MAX_AUTH_TRIES,
     OPENERS_PER_AGENT,
     PACKETS_BEFORE_LOGIN,
-    UNANSWERED_PER_LEG,
 )
 from relay.core.requests import GlobalRequest
 from relay.core.takeover import MAX_NAME_BYTES, Program
@@ -347,32 +345,6 @@ class ServerLeg(Leg):
 
     def refused(self, what: str) -> None:
         self.host.events.emit(RequestRefused(self.name, what))
-
-
-class Patience:
-    """Waits for the answer to an open of ours on a serving leg. If it is late, `overdue` is called:
-    who opened the stream need not wait; and the leg has one more that is not answered."""
-
-    def __init__(self, leg: ServerLeg, overdue: Callable[[], object]) -> None:
-        self._leg = leg
-        self._overdue = overdue
-        self._late = False
-        self._timer = leg.loop.call_later(ANSWER_TIMEOUT, self._end)
-
-    def _end(self) -> None:
-        leg = self._leg
-        self._late = True
-        leg.unanswered += 1
-        self._overdue()
-        if leg.unanswered > UNANSWERED_PER_LEG:
-            leg.fail(ProtocolViolation("it does not answer the streams that are opened to it"))
-
-    def answered(self) -> None:
-        """The answer is there, or the leg is gone."""
-        self._timer.cancel()
-        if self._late:
-            self._late = False
-            self._leg.unanswered -= 1
 
 
 class Owner(asyncssh.SSHServer):

@@ -17,7 +17,7 @@ from relay.core.splice import NO_ANSWER
 from relay.events import Events
 from relay.server.splices import SplicedStream
 from relay.settings.server import Limits
-from relay.ssh import server
+from relay.ssh import patience
 from relay.ssh.listener import Listener
 from relay.wire import messages
 from relay.wire.encoding import string
@@ -35,7 +35,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "ANSWER_TIMEOUT", 0.0)
+    monkeypatch.setattr(patience, "ANSWER_TIMEOUT", 0.0)
 
 
 def opened(bench: Bench) -> SplicedStream:
