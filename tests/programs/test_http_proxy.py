@@ -13,9 +13,17 @@ import pytest
 
 import relay
 from relay.sshconfig.proxy import EXCEPTIONS, VARIABLES
-from tests.programs.chain import NAMED, Site, relay_agent, relay_connect, relay_server
+from tests.programs.chain import (
+    NAMED,
+    Site,
+    find,
+    relay_agent,
+    relay_connect,
+    relay_server,
+    wait_until_listening,
+)
 from tests.programs.http_proxy import HttpProxy, certificate, says
-from tests.programs.traffic import MIB, dial, exchange
+from tests.programs.traffic import MIB, dial, exchange, free_port
 
 Start = Callable[..., HttpProxy]
 
@@ -136,6 +144,57 @@ def test_through_tls(site: Site, start: Start, monkeypatch: pytest.MonkeyPatch) 
     a.signal(signal.SIGINT)
     assert a.end() == 0
     assert not a.said("Traceback|never retrieved")
+
+
+def test_the_first_jump_host_is_reached_by_the_proxy(site: Site, start: Start) -> None:
+    """End to end: B by the proxy, and gpu1 by B."""
+    service, b = site.service(), relay_server(site)
+    proxy = start({"b.invalid:22": b.port})
+    by_proxy = f"ProxyURL={proxy.url}"
+    known, new = f"UserKnownHostsFile={site.known_hosts}", "StrictHostKeyChecking=accept-new"
+    c = site.ours(
+        "relay-agent", "-i", site.key("agent"), "-o", by_proxy, "-o", known, "-o", new,
+        "--endpoint", "gpu1", "--state-dir", "c", "u@b.invalid",
+    )  # fmt: skip
+    c.wait_for("sessions end to end, published")
+    site.key("client")
+    (site.folder / "c" / "authorized_keys").write_text(site.public("client").read_text())
+    config = site.folder / "ssh_config"
+    config.write_text(
+        f"Host b\n HostName b.invalid\n {by_proxy}\nHost *\n User u\n"
+        f" IdentityFile {site.key('client')}\n {known}\n {new}\n"
+    )
+    a = site.ours(
+        "relay-connect", "-F", config, "-J", "b", "-L", f"0:localhost:{service.port}", "gpu1"
+    )
+    port = int(a.wait_for(r"127\.0\.0\.1:(\d+) -> \S+ ready")[1])
+    exchange(dial(port), service.accept(), MIB)
+    assert proxy.asked == ["b.invalid:22"] * 2
+
+
+def test_tinyproxy(site: Site, password: Path) -> None:
+    """A stock proxy: with the right password, with none, and to where nobody listens."""
+    listening = free_port()
+    config = site.folder / "tinyproxy.conf"
+    config.write_text(
+        f"Port {listening}\nListen 127.0.0.1\nBasicAuth user secret\nTimeout 600\nMaxClients 20\n"
+    )
+    tinyproxy = site.start("tinyproxy", find("tinyproxy"), "-d", "-c", config)
+    wait_until_listening(tinyproxy, listening)
+    password.write_text("secret")
+    url, file = f"127.0.0.1:{listening}", f"ProxyPasswordFile={password}"
+    options = ("-o", f"ProxyURL=http://user@{url}", "-o", file)
+    service, b = site.service(), relay_server(site)
+    relay_agent(site, b, NAMED, service.port, *options)
+    _, port = relay_connect(site, b, NAMED, *options)
+    exchange(dial(port), service.accept(), 16 * MIB)
+    leg = ["--once", "-i", site.key("client"), "-L", "0:gpu1:1", "u@127.0.0.1"]
+    stranger = site.ours("relay-connect", "-o", f"ProxyURL=http://{url}", *leg)
+    assert stranger.end() == 1
+    assert stranger.said("through the proxy .* 407 .*-o ProxyPasswordFile=FILE")
+    lost = site.ours("relay-connect", *options, "-p", str(free_port()), *leg)
+    assert lost.end() == 1
+    assert lost.said(r"through the proxy .*: the proxy answered 50\d ")
 
 
 REFUSALS = {
