@@ -226,6 +226,16 @@ def test_one_line_and_an_exit_code(site: Site, start: Start, kind: str) -> None:
             )
 
 
+def test_connect_timeout_is_for_the_proxy_too(site: Site, start: Start) -> None:
+    proxy = start(answer=says(b"HTTP/1.1 200 OK\r\n", stays=True))
+    a = site.ours(
+        "relay-connect", "--once", "-i", site.key("client"), "-o", f"ProxyURL={proxy.url}",
+        "-o", "ConnectTimeout=1", "-L", "0:gpu1:1", "u@b.invalid",
+    )  # fmt: skip
+    assert a.end() == 1
+    assert a.said("cannot connect to b.invalid:22: timed out")
+
+
 def test_a_refusal_ends_a_consumer_and_a_bad_gateway_does_not(site: Site, start: Start) -> None:
     ends = start(answer=says(b"HTTP/1.1 403 No\r\n\r\n"))
     tries = start(answer=says(b"HTTP/1.1 502 No\r\n\r\n"))
