@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -109,7 +109,9 @@ class Process:
         """End it and whatever it started; its exit code, negative for the signal that ended it."""
         family: list[psutil.Process] = []
         if self._popen.poll() is None:
-            family = psutil.Process(self.pid).children(recursive=True)
+            # One that ends just now is nobody's child any more: whoever forked it has waited.
+            with suppress(psutil.NoSuchProcess):
+                family = psutil.Process(self.pid).children(recursive=True)
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
         try:
