@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from relay.errors import LocalError
+from relay.errors import LegLost, LocalError, Refused, RelayError
 from relay.wire import numbers
 
 
@@ -14,6 +14,13 @@ class OpenRefused(LocalError):
     def __init__(self, code: numbers.OpenFailure, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+def refusal(code: int, reason: str) -> RelayError:
+    """What our CHANNEL_OPEN comes to that the peer refuses. A service that is not there now may be
+    there later; a right hardly will."""
+    prohibited = code == numbers.OpenFailure.ADMINISTRATIVELY_PROHIBITED
+    return Refused(reason) if prohibited else LegLost(reason)
 
 
 class ChannelHandler(ABC):

@@ -22,12 +22,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from relay.core.handler import refusal
 from relay.core.limits import NESTED_WINDOW
 from relay.core.mux import Mux
 from relay.core.output import Buffer
 from relay.core.port import Port, State
 from relay.core.window import FixedWindow
-from relay.errors import LegLost, Refused
+from relay.errors import LegLost
 from relay.io.engine import Engine
 from relay.io.stream import Reader
 from relay.wire.numbers import OpenFailure
@@ -116,9 +117,7 @@ class NestedStream(Port):
 
     def failed(self, code: int, reason: str) -> None:
         if self._confirmed is not None and not self._confirmed.done():
-            # A service that is not there now may be there later; a right hardly will.
-            prohibited = code == OpenFailure.ADMINISTRATIVELY_PROHIBITED
-            self._confirmed.set_exception(Refused(reason) if prohibited else LegLost(reason))
+            self._confirmed.set_exception(refusal(code, reason))
         super().failed(code, reason)
 
     def _begin(self) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,25 @@ def test_stdio_of_a_service_that_is_not_there(site: Site) -> None:
     assert done.returncode == 1
     assert not done.stdout
     assert "gpu1:8000" in done.stderr
+
+
+def test_stdio_whose_reader_is_gone(site: Site) -> None:
+    """It ends, though there may still be something to read on standard input."""
+    b, service = relay_server(site), site.service()
+    relay_agent(site, b, "gpu1:8000", service.port)
+    program = subprocess.Popen(
+        connect_command(site, b, "-W", "gpu1:8000"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with program, service.accept() as sock:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.close()
+        with suppress(OSError):  # The service is told, by whatever error.
+            while True:
+                sock.sendall(bytes(MIB))
+        assert program.wait(GUARD) == 1
+        assert b"gpu1:8000: local peer: Broken pipe" in program.stderr.read()
 
 
 # -- in the files and habits of ssh
