@@ -30,6 +30,7 @@ _SSHD_RUN = Path("/run/sshd")
 """Where sshd, started by root, locks up its unprivileged part. Debian's path, fixed at build."""
 
 _SSHD_CONFIG = """\
+AddressFamily inet
 ListenAddress 127.0.0.1
 Port {port}
 HostKey {host_key}

@@ -32,7 +32,15 @@ closed, and not a busy loop."""
 ACCEPTS_PER_EVENT: Final = 16
 """Connections accepted before it is another socket's turn: 4 ms, if each becomes a leg."""
 
+PORT_PICKS: Final = 16
+"""Ports that are tried where any will do: even where every other one is taken at the next address,
+one in sixty thousand is refused."""
+
 _OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class _PortTaken(AddressError):
+    """Another one might be free."""
 
 
 def addresses_of(
@@ -57,6 +65,17 @@ def listen(addresses: Iterable[str], port: int) -> list[socket.socket]:
     As ssh does, an address that the machine does not have is passed over while another works.
     Raises `AddressError` when one is taken or none works.
     """
+    wanted = tuple(addresses)
+    for _ in range(PORT_PICKS - 1 if port == 0 else 0):
+        try:
+            return _listen_all(wanted, port)
+        except _PortTaken:
+            pass  # What is free at one address may be somebody's at the next.
+    return _listen_all(wanted, port)
+
+
+def _listen_all(addresses: tuple[str, ...], port: int) -> list[socket.socket]:
+    """Raises `AddressError`: `_PortTaken` if another port might do."""
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     for address in addresses:
@@ -79,7 +98,8 @@ def listen(addresses: Iterable[str], port: int) -> list[socket.socket]:
 
 def _cannot(address: str, port: int, error: OSError) -> AddressError:
     where = format_address(address, port)
-    return AddressError(f"cannot listen on {where}: {error.strerror or error}")
+    kind = _PortTaken if error.errno == errno.EADDRINUSE else AddressError
+    return kind(f"cannot listen on {where}: {error.strerror or error}")
 
 
 def _listen_one(address: str, port: int) -> socket.socket:

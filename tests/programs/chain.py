@@ -35,7 +35,10 @@ QUICK_KEX: Final = ("-o", "KexAlgorithms=curve25519-sha256")
 """For an ssh or sshd that changes keys often: by itself it takes sntrup761, which costs each side
 an eighth of a second. (Tests that change them less often leave it its choice.)"""
 
+# (AddressFamily: a port that it picks is else free at ::1 only, where the same port of 127.0.0.1 is
+# another test's. sshd says that all is well, and its visitors come to the wrong place.)
 SSHD_CONFIG: Final = """\
+AddressFamily inet
 ListenAddress 127.0.0.1
 Port {port}
 HostKey {folder}/state/ssh_host_ed25519_key
