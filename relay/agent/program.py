@@ -116,7 +116,7 @@ class Publisher:
             )
             if not self._config.once:
                 leg.ask_again = self.desired.hurry
-            leg.service_taken = lambda host, port: self._taken(leg, host, port)
+            leg.service_taken = lambda host, port, why: self._taken(leg, host, port, why)
             await self.desired.begin(published, self._refused)
             up()
             async with anyio.create_task_group() as tasks:
@@ -167,13 +167,11 @@ class Publisher:
         else:
             self._not_published(reason)
 
-    def _taken(self, leg: ClientLeg, host: str, port: int) -> None:
-        """B gave a service to another program with our key, or our key lost the right to it."""
+    def _taken(self, leg: ClientLeg, host: str, port: int, why: str) -> None:
+        """B gave a service to another program with our key, or our key lost the right to it. (An
+        old B does not say which.)"""
         where = format_address(host or "*", port)
-        text = (
-            f"{where}: taken back by the server: a program with the same key that was "
-            "started later has it, or the key may not publish it any more"
-        )
+        text = f"{where}: taken back by the server{why and ': '}{why}"
         for desired in self.desired.forwards:
             if requested(desired) == (host, port) and self.desired.taken(desired, text):
                 if self._may_not_fail:

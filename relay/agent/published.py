@@ -15,7 +15,7 @@ from relay.core.forward import Forward, format_address
 from relay.core.forwards import Desired
 from relay.core.grants import Permit
 from relay.core.handler import ChannelHandler, OpenRefused
-from relay.core.services import SHARE_MARK, is_address, is_privileged
+from relay.core.services import is_address, is_privileged
 from relay.errors import Refused
 from relay.events import Events
 from relay.events.client import (
@@ -28,7 +28,7 @@ from relay.io.dial import dial_service, dial_unix
 from relay.io.endpoint import Endpoint, tell_end
 from relay.ssh.client import ClientLeg
 from relay.wire.messages import service_down
-from relay.wire.numbers import SERVICE_DOWN, OpenFailure
+from relay.wire.numbers import SERVICE_DOWN, VERSION_START, OpenFailure
 
 Dial = Callable[[], Awaitable[socket.socket]]
 
@@ -72,13 +72,19 @@ class Published:
                 self._targets[bind, port] = what, self._dial(what, service)
             granted(port)
 
-        port = await self._leg.publish(bind, asked, serve)
-        if port is None and asked != what.port:
-            # What B picked for an earlier leg is somebody else's now: any other will do.
-            port = await self._leg.publish(bind, what.port, serve)
-        if port is None:
+        try:
+            try:
+                port = await self._leg.publish(bind, asked, serve)
+            except Refused:
+                if asked == what.port:
+                    raise
+                # What B picked for an earlier leg is somebody else's now: any other will do.
+                port = await self._leg.publish(bind, what.port, serve)
+        except Refused as error:
             name = what.name if isinstance(what, EndpointConfig) else what.bind
-            raise refused(name or "localhost", what.port)
+            where = format_address(name or "localhost", what.port)
+            why = str(error) or unknown_reason(self._leg, name or "localhost", what.port)
+            raise Refused(f"{where}: refused by the server: {why}") from None
         self._say_published(what, bind, port)
 
     async def cancel(self, desired: Desired[Publishable]) -> None:
@@ -170,11 +176,11 @@ def requested_address(what: Publishable) -> str:
     return "" if what.bind == "*" else what.bind
 
 
-def refused(name: str, port: int) -> Refused:
-    """B's answer has no reason (RFC 4254 §7.1): these are all that it may have."""
-    reasons = "it is held by another program, or this key may not publish it"
+def unknown_reason(leg: ClientLeg, name: str, port: int) -> str:
+    """The answer has no reason (RFC 4254 §7.1), and only a relay-server says it by another way:
+    these are all that it may be."""
+    version = leg.get_extra_info("server_version", "").removeprefix(VERSION_START)
+    reasons = f"{version or 'it'} gives no reasons; the port may be taken there, or "
     if is_privileged(name, port):
-        reasons += ", as every key without a permitlisten for this port below 1024"
-    if name.startswith(SHARE_MARK):
-        reasons += " or share it, which --share-services of the server and a permitlisten allow"
-    return Refused(f"{format_address(name, port)}: refused by the server: {reasons}")
+        reasons += "be root's alone, as every one below 1024, or "
+    return reasons + "its AllowTcpForwarding, its PermitListen or the line of this key forbids it"

@@ -45,15 +45,20 @@ ServiceKey = tuple[str, int]
 
 class ServiceRefusal(StrEnum):
     """Why an agent may not publish a service. The names are for programs, and stay; the sentences
-    are for people."""
+    are for people, at B and at the agent: none says more than that its own key may not have it."""
 
-    NO_RIGHT = "its key may not publish it"
+    NO_RIGHT = "this key may not publish it (permitlisten)"
+    NO_FORWARDING = "this key may not publish it, nor anything (restrict, no-port-forwarding)"
     NO_PORT = "there is no such port"
-    PRIVILEGED = "no permitlisten of its key has this port below 1024 (--privileged-ports)"
+    PRIVILEGED = "no permitlisten of this key has this port below 1024 (--privileged-ports)"
     NOT_SHARED = "services of this name are not shared here (--share-services)"
-    MAY_NOT_SHARE = "no permitlisten of its key names it, which sharing needs"
+    MAY_NOT_SHARE = "no permitlisten of this key names it, which sharing needs"
     STOPPING = GOODBYE
-    HELD = "another program has it"
+    HELD = "a program with another key has it"
+    TWICE = "this very connection has it already"
+    YOUNGER = "a program with the same key that was started later has it"
+    TOO_MANY = "this key has published as many as it may (--services-per-key)"
+    TAKEN_AWAY = "the operator of the relay has taken it away"
     UNUSABLE = "there cannot be such a service"
 
 

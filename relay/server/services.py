@@ -41,8 +41,8 @@ from relay.server.routes import AgentRoute
 from relay.settings.server import ServerSettings
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
-from relay.wire.messages import forward_fields
-from relay.wire.numbers import ASK_AGAIN, SERVICE_TAKEN
+from relay.wire.messages import forward_fields, service_refused
+from relay.wire.numbers import ASK_AGAIN, SERVICE_REFUSED, SERVICE_TAKEN
 
 DOES_NOT_ANSWER: Final = "the service behind it does not answer"
 
@@ -108,7 +108,7 @@ class Services:
                 return self._publish(leg, bind, port)
             if await held.holder.answers(ANSWER_WITHIN):
                 younger = f"{held} is held by {held.holder}, a younger program with this key"
-                self._refuse_service(leg, bind, port, ServiceRefusal.HELD, younger)
+                self._refuse_service(leg, bind, port, ServiceRefusal.YOUNGER, younger)
                 return None
             self._replace(held.holder)
         return None
@@ -116,12 +116,15 @@ class Services:
     def _publish(self, leg: ServerLeg, bind: str, port: int) -> int | None:
         if self._count_of[leg.identity] >= self.config.limits.services_per_key:
             self._hit("services-per-key")
+            self._tell_why(leg, ServiceRefusal.TOO_MANY)
             return None
         try:
             service = self._enter(leg, bind, port)
         except (ServiceError, AddressError) as error:
-            is_held = isinstance(error, ServiceHeld)
-            refusal = ServiceRefusal.HELD if is_held else ServiceRefusal.UNUSABLE
+            refusal = ServiceRefusal.UNUSABLE
+            if isinstance(error, ServiceHeld):
+                own = error.service.holder is leg
+                refusal = ServiceRefusal.TWICE if own else ServiceRefusal.HELD
             self._refuse_service(leg, bind, port, refusal, str(error))
             return None
         self._waiting.remove(leg, bind, port)
@@ -134,7 +137,8 @@ class Services:
         """Why a leg may not publish this; None: it may."""
         name = unmarked(bind)
         if leg.entry is None or not leg.entry.grant.may_publish(name, port):
-            return ServiceRefusal.NO_RIGHT
+            none = leg.entry is not None and not leg.entry.grant.port_forwarding
+            return ServiceRefusal.NO_FORWARDING if none else ServiceRefusal.NO_RIGHT
         if port > MAX_PORT:
             return ServiceRefusal.NO_PORT
         if (
@@ -192,16 +196,17 @@ class Services:
                 continue
             self._registry.withdraw(held)
             self._close(held, "taken over")
-            self._tell_taken(held)
+            self._tell_taken(held, ServiceRefusal.YOUNGER)
             if older.alive and older not in self._asked:
                 self._asked.add(older)
                 older.create_task(self._replace_if_silent(older))
         return None
 
-    def _tell_taken(self, service: Service[ServerLeg]) -> None:
+    def _tell_taken(self, service: Service[ServerLeg], why: ServiceRefusal) -> None:
         """Who held it shall know, and is told when it may be granted again."""
         leg, bind, port = service.holder, service.bind, service.port
         if leg.is_ours:
+            self._tell_why(leg, why)
             leg.tell(SERVICE_TAKEN, forward_fields(bind, port))
             self._waiting.add(leg, bind, port, self.config.limits.services_per_key)
 
@@ -255,16 +260,23 @@ class Services:
             if refusal := self._forbids(leg, service.bind, service.port):
                 self._registry.withdraw(service)
                 self._close(service, str(refusal))
-                self._tell_taken(service)
+                self._tell_taken(service, refusal)
 
     def _refuse_service(
         self, leg: ServerLeg, bind: str, port: int, refusal: ServiceRefusal, text: str = ""
     ) -> None:
-        """`text` says more than the refusal."""
+        """`text` says more than the refusal, and is for B's operator: it names who holds it."""
         if leg.is_ours:
             self._waiting.add(leg, bind, port, self.config.limits.services_per_key)
+            # Of what cannot be the text speaks of this request alone.
+            self._tell_why(leg, refusal, text if refusal is ServiceRefusal.UNUSABLE else "")
         service = format_address(bind, port)
         self._events.emit(ServiceRefused(service, leg.name, refusal.name, text or str(refusal)))
+
+    def _tell_why(self, leg: ServerLeg, refusal: ServiceRefusal, text: str = "") -> None:
+        """An agent of ours hears why, before it hears no."""
+        if leg.is_ours:
+            leg.tell(SERVICE_REFUSED, service_refused(refusal.name, text or str(refusal)))
 
     def withdraw(self, leg: ServerLeg, bind: str, port: int) -> bool:
         """C's `cancel-tcpip-forward`. Streams that are open go on."""
@@ -291,7 +303,7 @@ class Services:
         """Take a service from its agent, who may ask for it again. Streams that are open go on."""
         self._registry.withdraw(route.service)
         self._close(route.service, reason)
-        self._tell_taken(route.service)
+        self._tell_taken(route.service, ServiceRefusal.TAKEN_AWAY)
 
     def _close(self, service: Service[ServerLeg], reason: str) -> None:
         """It is withdrawn from the registry."""

@@ -40,15 +40,18 @@ from relay.trust.authorized_keys import fingerprint
 from relay.trust.identities import Identities, load_identities
 from relay.trust.known_hosts import HostKeyVerifier, KnownHosts
 from relay.wire.messages import (
+    LONGEST_REASON,
     forward_fields,
     parse_forward,
     parse_port,
+    parse_service_refused,
     parse_tcpip,
 )
 from relay.wire.numbers import (
     ASK_AGAIN,
     DISCONNECT_REPLACED,
     RELAY_VERSION,
+    SERVICE_REFUSED,
     SERVICE_TAKEN,
     VERSION_START,
     OpenFailure,
@@ -85,9 +88,11 @@ class ClientLeg(Leg):
         # Why the host key was not accepted, if it was not.
         self.refusal: RelayError | None = None
         # Called when B says that what it refused is worth asking for again, and when it gives a
-        # service of ours (its address and port as we asked for it) to another program.
+        # service of ours (its address and port as we asked for it) to another program, and why.
         self.ask_again: Callable[[], object] = lambda: None
-        self.service_taken: Callable[[str, int], object] = lambda host, port: None
+        self.service_taken: Callable[[str, int, str], object] = lambda host, port, why: None
+        # B's reason for the refusal that comes next; empty: it has none.
+        self._why_refused = ""
         # Called as soon as B has shown its host key.
         self.host_key_shown: Callable[[], None] = lambda: None
         # The command that the leg runs over, if it does.
@@ -159,23 +164,30 @@ class ClientLeg(Leg):
     def told(self, name: bytes, fields: bytes) -> None:
         if name == ASK_AGAIN:
             self.ask_again()
+        elif name == SERVICE_REFUSED:
+            self._why_refused = parse_service_refused(fields)[1]
         elif name == SERVICE_TAKEN:
-            self.service_taken(*parse_forward(fields))
+            self.service_taken(*parse_forward(fields), self._why())
+
+    def _why(self) -> str:
+        why, self._why_refused = self._why_refused, ""
+        return why[:LONGEST_REASON]
 
     async def publish(
         self, host: str, port: int, granted: Callable[[int], object] = lambda port: None
-    ) -> int | None:
-        """Ask B for `tcpip-forward` (RFC 4254 §7.1); returns the port, None if it refused.
+    ) -> int:
+        """Ask B for `tcpip-forward` (RFC 4254 §7.1); returns the port.
 
         `granted` is called with the port as soon as the answer is read: the first stream for the
         service may come right behind it.
 
-        Raises `LegLost`.
+        Raises `Refused`, with B's reason if it gives one, and `LegLost`.
         """
-        done: asyncio.Future[int | None] = self.engine.loop.create_future()
+        done: asyncio.Future[int | Refused] = self.engine.loop.create_future()
 
         def answered(fields: bytes | None) -> None:
-            found = None
+            # What B said before is this answer's: it gives one after the other (RFC 4254 §4).
+            found: int | Refused = Refused(self._why())
             if fields is not None:
                 found = parse_port(fields) if port == 0 else port
                 granted(found)
@@ -186,6 +198,8 @@ class ClientLeg(Leg):
         found = await done
         if not self.alive:
             raise LegLost("the connection was lost")
+        if isinstance(found, Refused):
+            raise found
         return found
 
     async def withdraw(self, host: str, port: int) -> bool:

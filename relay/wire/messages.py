@@ -127,6 +127,19 @@ def parse_service_down(data: bytes) -> tuple[str, int, int, str]:
     return fields
 
 
+def service_refused(cause: str, reason: str) -> bytes:
+    """The fields of `SERVICE_REFUSED`. No more than `LONGEST_REASON` is told."""
+    return string(cause) + string(reason[:LONGEST_REASON])
+
+
+def parse_service_refused(data: bytes) -> tuple[str, str]:
+    """The same fields as they came. Raises `ProtocolViolation`."""
+    reader = Reader(data)
+    fields = reader.text(), reader.text()
+    reader.end()
+    return fields
+
+
 def forward_fields(host: str, port: int) -> bytes:
     """§7.1: what `parse_forward` reads."""
     return string(host) + uint32(port)

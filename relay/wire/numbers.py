@@ -49,6 +49,11 @@ SERVICE_TAKEN: Final = b"service-taken" + PRIVATE
 """A global request without reply from B to an agent: another program with the same key has taken
 over this service (its address and port, as in `tcpip-forward`)."""
 
+SERVICE_REFUSED: Final = b"service-refused" + PRIVATE
+"""A global request without reply from B to an agent, right before the REQUEST_FAILURE of its
+`tcpip-forward`, which has no room for a reason (RFC 4254 §4), or before SERVICE_TAKEN: why, as a
+word for programs and a line for a person (two strings)."""
+
 ASK_AGAIN: Final = b"ask-again" + PRIVATE
 """A global request without reply from B to an agent: what it was refused may be granted now."""
 

@@ -6,15 +6,16 @@ import asyncio
 
 import pytest
 
-from relay.agent.published import Publishable, Published, refused
+from relay.agent.published import Publishable, Published
 from relay.core.forward import parse_forward
 from relay.core.forwards import Desired
+from relay.errors import Refused
 from relay.events import Events
 from relay.io.engine import Engine
 from relay.wire import messages
 from relay.wire.encoding import byte, uint32
 from relay.wire.messages import tcpip_fields
-from relay.wire.numbers import MSG_REQUEST_SUCCESS
+from relay.wire.numbers import MSG_REQUEST_FAILURE, MSG_REQUEST_SUCCESS, SERVICE_REFUSED
 from relay.wire.packet import OVERHEAD, frame
 from tests.ssh.bench import client_leg, gcm
 
@@ -77,19 +78,38 @@ async def test_a_port_that_cannot_be_read_ends_the_leg() -> None:
     publishing.cancel()
 
 
-@pytest.mark.parametrize(
-    ("name", "port", "hint"),
-    [
-        ("gpu1", 80, ""),
-        ("localhost", 2000, ""),
-        ("localhost", 80, "below 1024"),
-        ("+gpu1", 8000, "--share-services"),
-    ],
-)
-def test_a_refusal_names_what_may_be_the_reason(name: str, port: int, hint: str) -> None:
-    text = str(refused(name, port))
-    assert text.startswith(f"{name}:{port}: refused by the server: it is held by another program")
-    assert [one in text for one in ("below 1024", "--share-services")] == [
-        hint == "below 1024",
-        hint == "--share-services",
-    ]
+@pytest.mark.anyio
+async def test_the_reason_of_a_refusal_is_told_by_the_relay() -> None:
+    b = B()
+    publishing = await b.asked("gpu1:8000:localhost:1")
+    why = messages.service_refused("HELD", "a program with another key has it")
+    b.sends(
+        messages.global_request(SERVICE_REFUSED, want_reply=False, fields=why),
+        byte(MSG_REQUEST_FAILURE),
+    )
+    text = "gpu1:8000: refused by the server: a program with another key has it"
+    assert await refusal(publishing) == text
+    # It was this answer's, and is no other's.
+    publishing = await b.asked("gpu1:8000:localhost:1")
+    b.sends(byte(MSG_REQUEST_FAILURE))
+    assert "gives no reasons" in await refusal(publishing)
+    b.leg.abort()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("port", "hint"), [(80, True), (2000, False)])
+async def test_of_an_sshd_it_is_said_that_it_gives_none(port: int, hint: bool) -> None:
+    b = B()
+    publishing = await b.asked(f"{port}:localhost:1")
+    b.sends(byte(MSG_REQUEST_FAILURE))
+    text = await refusal(publishing)
+    assert text.startswith(f"localhost:{port}: refused by the server: ")
+    assert "gives no reasons; the port may be taken there" in text
+    assert ("below 1024" in text) is hint
+    b.leg.abort()
+
+
+async def refusal(publishing: asyncio.Task[None]) -> str:
+    with pytest.raises(Refused) as caught:
+        await publishing
+    return str(caught.value)

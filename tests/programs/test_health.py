@@ -156,7 +156,7 @@ def test_who_comes_too_late_is_told(site: Site, options: tuple[str, ...]) -> Non
     b.process.wait_for("leg up: ")
     relay_agent(site, b, NAMED, 1, key="other")
     answering(site, late)
-    agent.wait_for("gpu1:8000: refused by the server: it is held by another program")
+    agent.wait_for("gpu1:8000: refused by the server: a program with another key has it")
     if options:
         assert agent.end() == 1
 

@@ -202,7 +202,7 @@ def test_what_a_key_may_publish(
     bind, _, port = service.rpartition(":")
     assert on_a_leg(site, server, key, lambda leg: may_publish(leg, bind, int(port))) is permitted
     if not permitted:
-        server.process.wait_for(rf"{service} refused to .*\({key}\).*: its key may not publish it")
+        server.process.wait_for(rf"{service} refused to .*\({key}\).*: this key may not publish it")
 
 
 LOW: Final = 1  # tcpmux: nobody listens there.
@@ -235,7 +235,9 @@ def test_a_port_that_only_root_could_open(
         may = on_a_leg(site, b, "key", lambda leg: may_publish(leg, bind, int(port)))
         assert may is permitted
         if not permitted and options != "restrict":
-            b.process.wait_for(f"{service} refused to .*: no permitlisten of its key has this port")
+            b.process.wait_for(
+                f"{service} refused to .*: no permitlisten of this key has this port"
+            )
 
 
 def test_a_service_that_is_held_is_refused_and_the_log_says_who_holds_it(

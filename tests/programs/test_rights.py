@@ -58,7 +58,7 @@ def test_fewer_rights_end_no_stream_and_open_none(chain: Chain, site: Site) -> N
     )  # fmt: skip
     for key in ("agent", "client"):
         chain.b.process.wait_for(rf"\({key}\) at .* has other rights now")
-    chain.b.process.wait_for(f"{NAMED} withdrawn: its key may not publish it")
+    chain.b.process.wait_for(f"{NAMED} withdrawn: this key may not publish it")
     with closing(client, service):
         client.sendall(b"still")
         assert service.recv(16) == b"still"

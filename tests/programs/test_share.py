@@ -86,7 +86,7 @@ def test_a_key_that_may_publish_anything_shares_nothing(site: Site, options: str
     sharing_agent(site, b, "agent-1")
     site.key("stranger", options)
     refused(site, b, "stranger", "--share")
-    b.process.wait_for("gpu1:8000 refused to .*: no permitlisten of its key names it")
+    b.process.wait_for("gpu1:8000 refused to .*: no permitlisten of this key names it")
 
 
 def test_a_grant_is_for_the_name(site: Site) -> None:
@@ -95,7 +95,7 @@ def test_a_grant_is_for_the_name(site: Site) -> None:
     site.key("agent-2", 'permitlisten="gpu2:8000"')
     sharing_agent(site, b, "agent-1")
     refused(site, b, "agent-2", "--share")
-    b.process.wait_for("gpu1:8000 refused to .*: its key may not publish it")
+    b.process.wait_for("gpu1:8000 refused to .*: this key may not publish it")
 
 
 def test_stock_ssh_shares_by_the_mark(site: Site) -> None:

@@ -92,7 +92,7 @@ def test_what_is_refused_is_told(site: Site, ssh2: Ssh2) -> None:
     site.key("agent", 'permitlisten="gpu2:1"')
     agent = ssh2.start(site, b, "agent", publish=["gpu1", 8000, 1])
     agent.wait_for("refused: ")
-    b.process.wait_for("gpu1:8000 refused to .*its key may not publish it")
+    b.process.wait_for("gpu1:8000 refused to .*this key may not publish it")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_who_waits_is_told_when_authorized_keys_permits_it(site: Site) -> None:
         f"{site.user}@127.0.0.1",
     )  # fmt: skip
     # By its own clock it asks ever more rarely.
-    b.process.wait_for("x:1 refused to .*its key may not publish it", count=4)
+    b.process.wait_for("x:1 refused to .*this key may not publish it", count=4)
     site.authorized_keys.write_text(site.public("agent").read_text())
     b.process.signal(signal.SIGHUP)
     agent.wait_for("x:1 -> .* published")

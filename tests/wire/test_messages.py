@@ -84,6 +84,7 @@ PARSERS: list[Callable[[bytes], object]] = [
     messages.parse_port,
     messages.parse_agent_started,
     messages.parse_service_down,
+    messages.parse_service_refused,
 ]
 
 
@@ -111,6 +112,7 @@ def test_a_forward_that_is_cut_short_or_too_long_or_no_text(data: bytes) -> None
         (messages.parse_port, uint32(1)),
         (messages.parse_agent_started, messages.agent_started(1, b"name")),
         (messages.parse_service_down, messages.service_down("gpu1", 1, 2, "no")),
+        (messages.parse_service_refused, messages.service_refused("HELD", "no")),
     ],
 )
 def test_no_byte_may_be_missing_and_none_too_many(
