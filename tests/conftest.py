@@ -55,7 +55,7 @@ settings.register_profile("relay", deadline=None)
 # Which branches are taken shows in few examples, each of them slower while that is watched; and the
 # same ones each time, so that a branch is not missed by chance.
 settings.register_profile(
-    "coverage", deadline=None, max_examples=15, stateful_step_count=25, derandomize=True
+    "coverage", deadline=None, max_examples=6, stateful_step_count=25, derandomize=True
 )
 settings.load_profile("relay")
 
