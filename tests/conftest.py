@@ -28,7 +28,19 @@ from hypothesis import settings
 HERE: Final = Path(__file__).parent
 
 QUICK: Final = frozenset(
-    {"connect", "core", "fuzz", "io", "life", "observe", "ssh", "sshconfig", "trust", "wire"}
+    {
+        "connect",
+        "core",
+        "fuzz",
+        "http",
+        "io",
+        "life",
+        "observe",
+        "ssh",
+        "sshconfig",
+        "trust",
+        "wire",
+    }
 )
 """Folders whose tests start no program."""
 

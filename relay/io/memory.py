@@ -22,10 +22,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    ResourceGuard,
+    TypedAttributeSet,
+    typed_attribute,
+)
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
@@ -46,6 +53,13 @@ UNFINISHED: Final = "closed here before its end"
 SMALL: Final = 4 * KIB
 """Bytes up to which data that waits is put together with what came before: each piece costs a
 hundred bytes more than is in it, and a peer may send a byte in each."""
+
+
+class StreamAttribute(TypedAttributeSet):
+    """What a stream tells by `extra`, through whatever is wrapped around it."""
+
+    readable: bool = typed_attribute()
+    """Would `receive` return, or raise, at once?"""
 
 
 class Leg(Protocol):
@@ -146,6 +160,10 @@ class MemoryStream(Port, ByteStream):
             return LegLost(self.reason)
         return Refused(self.reason.removeprefix("refused: "))  # By us: its packets are too small.
 
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {StreamAttribute.readable: self._readable}
+
     # -- in
 
     def data(self, view: memoryview, start: int, length: int, size: int) -> None:
@@ -189,6 +207,9 @@ class MemoryStream(Port, ByteStream):
                 self._receiver = self._loop.create_future()
                 await self._receiver
             return self._take(max_bytes)
+
+    def _readable(self) -> bool:
+        return bool(self._pending) or self._whole or self._closed or self.over
 
     def _take(self, most: int) -> bytes:
         pending = self._pending

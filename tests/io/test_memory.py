@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from relay.core.port import State
 from relay.errors import LegLost, Refused
-from relay.io.memory import SMALL, MemoryStream
+from relay.io.memory import SMALL, MemoryStream, StreamAttribute
 from relay.wire import numbers
 from relay.wire.numbers import (
     MSG_CHANNEL_CLOSE,
@@ -380,6 +380,26 @@ async def test_two_tasks_do_not_do_the_same() -> None:
     stream.window_adjust(1)
     await sending
     assert await receiving == b"z"
+
+
+async def test_it_tells_whether_receiving_would_wait() -> None:
+    peer = Peer()
+    stream = await peer.opened()
+    attribute = StreamAttribute.readable
+    assert not stream.extra(attribute)
+    peer.sends(b"answer")
+    assert stream.extra(attribute)
+    await stream.receive()
+    assert not stream.extra(attribute)
+    stream.eof()
+    assert stream.extra(attribute)
+
+
+@pytest.mark.parametrize("breaks", [MemoryStream.peer_closed, MemoryStream.leg_lost])
+async def test_a_broken_one_would_not_wait(breaks: Callable[[MemoryStream], None]) -> None:
+    stream = await Peer().opened()
+    breaks(stream)
+    assert stream.extra(StreamAttribute.readable)
 
 
 # -- how it ends

@@ -1,0 +1,1 @@
+"""HTTP by a tunnel, for whoever has httpx2, httpx or an ASGI server."""
