@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +12,15 @@ from typing import Any, Final
 
 from relay.cli.table import age, size, table
 from relay.control.client import Answered, ask
+from relay.control.limits import PAGE_ROWS
 from relay.control.place import SERVER_SOCKET
 from relay.errors import RelayError, UsageError
 from relay.observe.log import printable
 
 PROGRAM: Final = "relay-server"
 
-SHOWN: Final = ("status", "legs", "services", "streams")
+LISTS: Final = ("legs", "services", "streams")
+SHOWN: Final = ("status", *LISTS)
 
 REPAINTED: Final = 1.0
 """Seconds between two looks of --watch."""
@@ -55,7 +58,9 @@ def run(name: str, what: str | None, state_dir: Path, *, as_json: bool, watch: b
 
 def _show(path: Path, name: str, *, as_json: bool, watch: bool) -> int:
     while True:
-        answer = ask(path, "GET", f"/v1/{name}")
+        # Who watches sees one screen of it, and B makes no more.
+        most = _rows_of_screen() if watch and not as_json else None
+        answer = _whole(path, name, most) if name in LISTS else ask(path, "GET", f"/v1/{name}")
         if _failed(answer):
             return 1
         if as_json:
@@ -66,6 +71,31 @@ def _show(path: Path, name: str, *, as_json: bool, watch: bool) -> int:
         if not watch:
             return 0
         time.sleep(REPAINTED)
+
+
+def _whole(path: Path, name: str, most: int | None) -> Answered:
+    """A list with all its pages, or its first `most` rows."""
+    query = {} if most is None else {"limit": str(min(most, PAGE_ROWS))}
+    rows: list[Row] = []
+    while True:
+        answer = ask(path, "GET", f"/v1/{name}", query=query)
+        if answer.error:
+            return answer
+        rows += answer.body[name]
+        following = answer.body["next"]
+        if following is None or most is not None:
+            break
+        query = {"after": following}
+    # As one page, and how many there are now.
+    body = {**answer.body, name: rows}
+    if most is None:
+        body["total"] = len(rows)
+    return Answered(answer.status, body)
+
+
+def _rows_of_screen() -> int:
+    """What fits with its head, with what is said of the others, and with the cursor's line."""
+    return max(1, shutil.get_terminal_size().lines - 3)
 
 
 def _failed(answer: Answered) -> bool:
@@ -88,7 +118,11 @@ def lines(name: str, body: Row) -> list[str]:
     if name == "status":
         return _status(body)
     heads, row = _TABLES[name]
-    return table(heads, map(row, body[name]))
+    rows = body[name]
+    shown = table(heads, map(row, rows))
+    if body["next"] is not None:
+        shown.append(f"... and {body['total'] - len(rows)} more")
+    return shown
 
 
 def _status(body: Row) -> list[str]:

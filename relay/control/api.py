@@ -21,7 +21,7 @@ reaches the socket through somebody's port, would come with another one."""
 JSON: Final = "application/json"
 
 MAX_PARAMETERS: Final = 16
-"""Of a query; no route has more than two."""
+"""Of a query; no route has more than four."""
 
 STATUS_OF: Final[tuple[tuple[type[RelayError], int], ...]] = (
     (UsageError, 400),
@@ -66,6 +66,8 @@ class Route:
     operation: Mapping[str, object]
     query: tuple[str, ...] = ()
     """The parameters, all of which must be there."""
+    may: tuple[str, ...] = ()
+    """More parameters, which need not be."""
     body: tuple[str, ...] = ()
     """The fields of the body, all of them texts, all of which must be there."""
 
@@ -123,7 +125,7 @@ def call(route: Route, query: str, request: Request) -> Call:
         given = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS))
     except ValueError:
         raise UsageError(f"there are more than {MAX_PARAMETERS} parameters") from None
-    require(given, route.query, "parameter")
+    require(given, route.query, "parameter", route.may)
     if not route.body:
         if request.body:
             raise UsageError("give no body")
@@ -142,13 +144,15 @@ def call(route: Route, query: str, request: Request) -> Call:
     return Call(query=given, body=body)
 
 
-def require(given: Mapping[str, object], names: tuple[str, ...], what: str) -> None:
-    """Raise UsageError unless these are there, as texts, and no others."""
+def require(
+    given: Mapping[str, object], names: tuple[str, ...], what: str, may: tuple[str, ...] = ()
+) -> None:
+    """Raise UsageError unless these are there, as texts, and no others but those that `may` be."""
     for name in names:
         if name not in given:
             raise UsageError(f"the {what} {name} is missing")
     for name, value in given.items():
-        if name not in names:
+        if name not in names and name not in may:
             raise UsageError(f"there is no {what} {name!r}")
         if not isinstance(value, str):
             raise UsageError(f"the {what} {name} is no text")

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Final
 
 import anyio
-import anyio.lowlevel
 import h11
 
 from relay.control.api import JSON, Answer, Api, Request, problem
 from relay.control.limits import ANSWER_TIMEOUT, MAX_BODY, MAX_HEAD, REQUEST_TIMEOUT
+from relay.io.turns import in_turn
 
 CHUNK: Final = 64 * 1024
 """Bytes read at once."""
@@ -187,9 +187,6 @@ class Connection:
 
 async def encoded(body: Mapping[str, object]) -> bytes:
     """As JSON, in turn with everybody else."""
-    pieces: list[str] = []
-    for piece in json.JSONEncoder().iterencode(body):
-        pieces.append(piece)
-        if len(pieces) % PIECES_PER_TURN == 0:
-            await anyio.lowlevel.checkpoint()
-    return "".join(pieces).encode() + b"\n"
+    pieces = json.JSONEncoder().iterencode(body)
+    parts = ["".join(some) async for some in in_turn(pieces, PIECES_PER_TURN)]
+    return "".join(parts).encode() + b"\n"

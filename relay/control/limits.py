@@ -25,3 +25,13 @@ MAX_BODY: Final = 64 * 1024
 SERVER_WAIT: Final = 15.0
 """Seconds that a new forward waits for the server's answer, be it away or silent: as long as a new
 connection does (`--wait`)."""
+
+PAGE_ROWS: Final = 5000
+"""Rows of a list that one answer has at most, and if nothing is said: 1.5 MB, which are made in a
+third of a second between streams. All rows are passed for each page: ten thousand are two."""
+
+SEARCH_LENGTH: Final = 200
+"""Characters of a text that is searched for: longer than any name or key."""
+
+AFTER_LENGTH: Final = 4096
+"""Characters of `after`: a name of 255 bytes in JSON has fewer."""

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import os
-import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
-import anyio.lowlevel
 
 import relay
+from relay.control import listings
 from relay.control import openapi_server as described
 from relay.control.api import Answer, Call, Route
 from relay.control.openapi import document
+from relay.control.pages import PARAMETERS, page, wanted
 from relay.control.place import SERVER_SOCKET
 from relay.control.server import control
+from relay.core.traffic import Traffic
 from relay.errors import LocalError, UsageError
+from relay.io.turns import in_turn
 from relay.observe.log import EventLog
-from relay.server.counters import Reading
-from relay.server.kick import kick, stream_id
+from relay.server.kick import kick
 from relay.server.running import RunningServer
-from relay.ssh.listener import Visitor
-from relay.ssh.server import ServerLeg
 
 PROGRAM: Final = "relay-server"
-ROWS_PER_TURN: Final = 32
-"""Rows that are made before it is the streams' turn: half a millisecond. There may be ten thousand
-legs."""
-
 VERSION: Final = 1
 """Of every answer. Fields are added without another one; none is dropped or changed."""
 
@@ -63,10 +56,9 @@ class ServerOperations:
     def routes(self) -> list[Route]:
         routes = [
             Route("GET", "/v1/status", self._status, described.STATUS),
-            Route("GET", "/v1/legs", self._listed("legs", self._legs), described.LEGS),
-            Route("GET", "/v1/services", self._listed("services", self._services),
-                  described.SERVICES),
-            Route("GET", "/v1/streams", self._listed("streams", self._streams), described.STREAMS),
+            Route("GET", "/v1/legs", self._legs, described.LEGS, may=PARAMETERS),
+            Route("GET", "/v1/services", self._services, described.SERVICES, may=PARAMETERS),
+            Route("GET", "/v1/streams", self._streams, described.STREAMS, may=PARAMETERS),
             Route("POST", "/v1/kick", self._kick, described.KICK, body=("what",)),
             Route("POST", "/v1/reload", self._reload, described.RELOAD),
             Route("POST", "/v1/drain", self._drain, described.DRAIN),
@@ -78,25 +70,38 @@ class ServerOperations:
 
         return [*routes, Route("GET", "/openapi.json", describe_all, described.OPENAPI)]
 
-    def _listed(
-        self, name: str, rows: Callable[[Reading], Iterator[Mapping[str, object]]]
-    ) -> Callable[[Call], Awaitable[Answer]]:
-        async def answer(call: Call) -> Answer:
-            found = []
-            for row in rows(self._relay.reading()):
-                found.append(row)
-                if len(found) % ROWS_PER_TURN == 0:
-                    await anyio.lowlevel.checkpoint()
-            return Answer(200, {"version": VERSION, name: found})
-
-        return answer
-
     # -- looking
+
+    async def _legs(self, call: Call) -> Answer:
+        listing = listings.legs(self._relay.services)
+        asked = wanted(call.query, listing)
+        await self._relay.reading()
+        legs = (leg for leg in self._relay.legs if leg.logged_in)
+        return Answer(200, {"version": VERSION, **await page("legs", legs, listing, asked)})
+
+    async def _services(self, call: Call) -> Answer:
+        listing = listings.services()
+        asked = wanted(call.query, listing)
+        await self._relay.reading()
+        services = await page("services", self._relay.services, listing, asked)
+        return Answer(200, {"version": VERSION, **services})
+
+    async def _streams(self, call: Call) -> Answer:
+        # Of connections to open ports, which know no more of it.
+        names: dict[Traffic, str] = {}
+        listing = listings.streams(names)
+        asked = wanted(call.query, listing)
+        reading = await self._relay.reading()
+        if reading.visitors:
+            async for some in in_turn(self._relay.services):
+                names |= {route.traffic: route.name for route in some}
+        streams = await page("streams", reading.all, listing, asked)
+        return Answer(200, {"version": VERSION, **streams})
 
     async def _status(self, call: Call) -> Answer:
         server, counters = self._relay, self._relay.counters
-        reading, traffic = server.reading(), server.services.traffic
-        received, sent = reading.moved(traffic)
+        traffic = server.services.traffic
+        await server.reading()
         return Answer(200, {
             "version": VERSION,
             "program": PROGRAM,
@@ -108,8 +113,8 @@ class ServerOperations:
             "services": len(server.services),
             "streams": traffic.open,
             "streams_opened": traffic.opened,
-            "bytes_there": sent,
-            "bytes_back": received,
+            "bytes_there": traffic.sent,
+            "bytes_back": traffic.received,
             "logins": counters.logins,
             "logins_failed": counters.logins_failed,
             "refusals": [
@@ -119,70 +124,10 @@ class ServerOperations:
             "limits_hit": dict(sorted(counters.limits.items())),
         })  # fmt: skip
 
-    def _legs(self, reading: Reading) -> Iterator[Mapping[str, object]]:
-        services = Counter(route.leg for route in self._relay.services)
-        for leg in sorted(self._relay.legs, key=lambda leg: leg.number):
-            if leg.logged_in:
-                yield self._leg(leg, reading, services[leg])
-
-    def _leg(self, leg: ServerLeg, reading: Reading, services: int) -> Mapping[str, object]:
-        name, info = leg.name, leg.get_extra_info
-        received, sent = reading.moved(leg.traffic)
-        return {
-            "leg": name.number,
-            "fingerprint": name.fingerprint,
-            "comment": name.comment,
-            "peer": name.peer,
-            "user": info("username", ""),
-            "client": info("client_version", ""),
-            "cipher": info("send_cipher", ""),
-            "seconds": _age(leg.since),
-            "services": services,
-            "streams": leg.traffic.open,
-            "bytes_received": received,
-            "bytes_sent": sent,
-            "bytes_waiting": leg.out.waiting,
-        }
-
-    def _services(self, reading: Reading) -> Iterator[Mapping[str, object]]:
-        for route in sorted(self._relay.services, key=lambda one: (one.name, one.leg.number)):
-            name = route.leg.name
-            back, there = reading.moved(route.traffic)
-            yield {
-                "service": route.name,
-                "leg": name.number,
-                "fingerprint": name.fingerprint,
-                "comment": name.comment,
-                "peer": name.peer,
-                "seconds": _age(route.since),
-                "streams": route.traffic.open,
-                "streams_opened": route.traffic.opened,
-                "bytes_there": there,
-                "bytes_back": back,
-            }
-
-    def _streams(self, reading: Reading) -> Iterator[Mapping[str, object]]:
-        for stream in reading.streams:
-            there, back = stream.splice.bytes_from
-            yield {
-                "stream": stream_id(stream),
-                "service": stream.route.name,
-                "opener": stream.opener.number,
-                "agent": stream.route.leg.number,
-                "comment": stream.opener.comment,
-                "peer": stream.opener.peer,
-                "seconds": max(0.0, round(time.monotonic() - stream.began, 3)),
-                "bytes_there": there,
-                "bytes_back": back,
-            }
-        names = {route.traffic: route.name for route in self._relay.services}
-        for visitor in reading.visitors:
-            yield _visitor(visitor, names)
-
     # -- changing
 
     async def _kick(self, call: Call) -> Answer:
-        ended = asdict(kick(self._relay, str(call.body["what"])))
+        ended = asdict(await kick(self._relay, str(call.body["what"])))
         if not any(ended.values()):
             return Answer(404, {"error": f"nothing here is called {call.body['what']}"})
         return Answer(200, {"version": VERSION, **ended})
@@ -201,18 +146,3 @@ class ServerOperations:
             "streams": self._relay.services.traffic.open,
         }
         return Answer(202, body, after=self.draining.set)
-
-
-def _visitor(visitor: Visitor, names: Mapping[Any, str]) -> Mapping[str, object]:
-    """A connection to the open port of a service: nobody knows whose it is."""
-    name = next((names[one] for one in visitor.traffics if one in names), "")
-    number = getattr(visitor.leg, "number", 0)
-    return {
-        "stream": stream_id(visitor), "service": name, "opener": None, "agent": number,
-        "comment": "", "peer": "", "seconds": None,
-        "bytes_there": visitor.sent_bytes, "bytes_back": visitor.received_bytes,
-    }  # fmt: skip
-
-
-def _age(since: float) -> float:
-    return max(0.0, round(time.time() - since, 3))

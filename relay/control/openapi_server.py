@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from relay.control.limits import AFTER_LENGTH, PAGE_ROWS, SEARCH_LENGTH
 from relay.control.openapi import (
     COUNT,
     ERROR,
@@ -27,6 +28,17 @@ MAYBE_SECONDS: Final[Schema] = {"type": ["number", "null"], "minimum": 0}
 
 REFUSAL: Final = object_of({"what": TEXT, "why": TEXT, "count": COUNT})
 
+
+def page_of(name: str, one: str) -> Schema:
+    following = described(
+        "give it as `after` for the next page; null: this is the last", {"type": ["string", "null"]}
+    )
+    return object_of({
+        "version": VERSION, name: list_of(ref(one)),
+        "total": described("rows of all pages", COUNT), "next": following,
+    })  # fmt: skip
+
+
 SCHEMAS: Final[Schema] = {
     "Status": object_of({
         "version": VERSION, "program": TEXT, "release": TEXT, "pid": COUNT, "uptime": SECONDS,
@@ -36,20 +48,20 @@ SCHEMAS: Final[Schema] = {
         "logins": COUNT, "logins_failed": COUNT, "refusals": list_of(REFUSAL),
         "limits_hit": {"type": "object", "additionalProperties": COUNT},
     }),
-    "Legs": object_of({"version": VERSION, "legs": list_of(ref("Leg"))}),
+    "Legs": page_of("legs", "Leg"),
     "Leg": object_of({
         "leg": described("its number, which no other leg of the process has", COUNT),
         "fingerprint": TEXT, "comment": TEXT, "peer": TEXT, "user": TEXT, "client": TEXT,
         "cipher": TEXT, "seconds": SECONDS, "services": COUNT, "streams": COUNT,
         "bytes_received": COUNT, "bytes_sent": COUNT, "bytes_waiting": COUNT,
     }),
-    "Services": object_of({"version": VERSION, "services": list_of(ref("Service"))}),
+    "Services": page_of("services", "Service"),
     "Service": object_of({
         "service": TEXT, "leg": COUNT, "fingerprint": TEXT, "comment": TEXT, "peer": TEXT,
         "seconds": SECONDS, "streams": COUNT, "streams_opened": COUNT,
         "bytes_there": COUNT, "bytes_back": COUNT,
     }),
-    "Streams": object_of({"version": VERSION, "streams": list_of(ref("Stream"))}),
+    "Streams": page_of("streams", "Stream"),
     "Stream": object_of({
         "stream": described("its opener's leg, and its channel there", TEXT),
         "service": TEXT,
@@ -67,9 +79,35 @@ SCHEMAS: Final[Schema] = {
 }  # fmt: skip
 
 STATUS: Final = operation("status", "How it is", {200: answer("so", ref("Status"))})
-LEGS: Final = operation("legs", "Who has logged in", {200: answer("all", ref("Legs"))})
-SERVICES: Final = operation("services", "What is published", {200: answer("all", ref("Services"))})
-STREAMS: Final = operation("streams", "What is open", {200: answer("all", ref("Streams"))})
+
+
+def list_operation(name: str, summary: str, one: str) -> Schema:
+    """A list, a page at a time (pages.py)."""
+    fields = list(SCHEMAS[one]["properties"])
+    numbers: Schema = {"type": "integer", "minimum": 1, "maximum": PAGE_ROWS}
+    parameters = (
+        ("limit", {**numbers, "default": PAGE_ROWS}, "rows at most"),
+        ("after", {"type": "string", "maxLength": AFTER_LENGTH},
+         "`next` of the page before, which was asked for in the same order"),
+        ("sort", {"enum": [*fields, *(f"-{field}" for field in fields)]},
+         "the field that they are in the order of; with a - the other way round"),
+        ("search", {"type": "string", "maxLength": SEARCH_LENGTH},
+         "only rows with a name, key or address in which this occurs"),
+    )  # fmt: skip
+    return operation(
+        name,
+        summary,
+        {200: answer("a page", ref(f"{one}s"))},
+        parameters=[
+            {"name": name, "in": "query", "schema": schema, "description": description}
+            for name, schema, description in parameters
+        ],
+    )
+
+
+LEGS: Final = list_operation("legs", "Who has logged in", "Leg")
+SERVICES: Final = list_operation("services", "What is published", "Service")
+STREAMS: Final = list_operation("streams", "What is open", "Stream")
 KICK: Final = operation(
     "kick",
     "End a key's legs (SHA256:...), a leg (12), a service with its streams (name:port), or a "

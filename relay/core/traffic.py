@@ -1,7 +1,9 @@
 """How much went over a leg, or to a service: streams and their bytes.
 
 It is counted when a stream begins and when it is over. What an open stream has moved so far is in
-the stream, and is added by who reads (relay/server/counters.py): the data path counts nothing more.
+the stream, and is *settled* when somebody wants to know (relay/server/reading.py): added here, and
+remembered by the stream as counted. So a byte is counted once, whenever its stream ends, and the
+data path counts nothing more.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ class Traffic:
         self.open = 0
         # All that there were.
         self.opened = 0
-        # Bytes of those that are over: from whom this is about, and to it.
+        # Bytes, those of open streams as far as they are settled: from whom this is about, and to
+        # it. They never become fewer.
         self.received = 0
         self.sent = 0
 
@@ -26,10 +29,9 @@ class Traffic:
         self.open += 1
         self.opened += 1
 
-    def ended(self, received: int, sent: int) -> None:
-        """It is over."""
+    def ended(self) -> None:
+        """It is over, and settled."""
         self.open -= 1
-        self.moved(received, sent)
 
     def moved(self, received: int, sent: int) -> None:
         """So many bytes more."""

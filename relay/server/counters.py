@@ -2,21 +2,21 @@
 
 Nothing here is pushed, and the data path does no more for it. What happens once in a while is
 counted as it happens (`Counters`, a sink of events). Streams and bytes are counted in the `Traffic`
-of each leg and each route when a stream begins and ends; what open streams have moved is asked of
-them when somebody reads (`Reading`).
+of each leg and each route when a stream begins and ends; what open streams have moved is added when
+somebody reads (reading.py).
 
+    reading = await relay.reading()       # from here on the bytes are those of now
     for leg in relay.legs: leg.name, leg.since, leg.traffic, leg.out.waiting, leg.mux.rekey.count
-    for route in relay.services: route.name, route.since, route.leg, route.traffic
-    reading = relay.reading(); reading.streams; received, sent = reading.moved(route.traffic)
+    for route in relay.services: route.name, route.since, route.leg, route.traffic.received
+    relay.services.traffic                # of all streams
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from relay.core.traffic import Traffic
 from relay.events import Event
 from relay.events.server import (
     KeyRefused,
@@ -30,9 +30,6 @@ from relay.events.server import (
     SignatureRefused,
     StreamRefused,
 )
-from relay.server.splices import SplicedStream, SpliceEnd
-from relay.ssh.listener import Visitor
-from relay.ssh.server import ServerLeg
 from relay.wire.numbers import OpenFailure
 
 
@@ -91,38 +88,3 @@ class Counters:
             self.refusals[what, why] += 1
 
         return count
-
-
-class Reading:
-    """The streams that are open now, and what they have moved until now."""
-
-    def __init__(self, legs: Iterable[ServerLeg]) -> None:
-        """One walk over the channels of these legs."""
-        channels = [one for leg in legs for one in leg.mux.channels.values()]
-        ends = (one for one in channels if isinstance(one, SpliceEnd))
-        # Each once: both its ends are there, or one that has outlived the other's leg.
-        self.streams: tuple[SplicedStream, ...] = tuple(dict.fromkeys(end.stream for end in ends))
-        # Connections to the open ports of services.
-        self.visitors = tuple(one for one in channels if isinstance(one, Visitor) and one.traffics)
-        self._under_way: dict[Traffic, Traffic] = {}
-        for stream in self.streams:
-            there, back = stream.splice.bytes_from
-            self._add(stream.ends[0].leg.traffic, there, back)
-            for traffic in stream.route.traffics:
-                self._add(traffic, back, there)
-        for visitor in self.visitors:
-            for traffic in visitor.traffics:
-                self._add(traffic, visitor.received_bytes, visitor.sent_bytes)
-
-    def _add(self, traffic: Traffic, received: int, sent: int) -> None:
-        under_way = self._under_way.get(traffic)
-        if under_way is None:
-            under_way = self._under_way[traffic] = Traffic()
-        under_way.moved(received, sent)
-
-    def moved(self, traffic: Traffic) -> tuple[int, int]:
-        """Bytes received and sent, those of open streams among them."""
-        under_way = self._under_way.get(traffic)
-        if under_way is None:
-            return traffic.received, traffic.sent
-        return traffic.received + under_way.received, traffic.sent + under_way.sent

@@ -13,8 +13,9 @@ from relay.core.services import unmarked
 from relay.core.traffic import Traffic
 from relay.errors import UsageError
 from relay.events import LegName
+from relay.io.turns import in_turn
+from relay.server.reading import Stream
 from relay.server.relay import Relay
-from relay.server.splices import SplicedStream
 from relay.ssh.listener import Visitor
 
 BY_THE_OPERATOR: Final = "ended by the operator"
@@ -32,14 +33,14 @@ class Ended:
     streams: tuple[str, ...] = ()
 
 
-def stream_id(stream: SplicedStream | Visitor) -> str:
+def stream_id(stream: Stream) -> str:
     """Its opener's leg (of a connection to an open port, the agent's) and channel there."""
     if isinstance(stream, Visitor):
         return f"{getattr(stream.leg, 'number', 0)}.{stream.channel.local_id}"
     return f"{stream.ends[0].leg.number}.{stream.splice.channels[0].local_id}"
 
 
-def kick(relay: Relay, what: str) -> Ended:
+async def kick(relay: Relay, what: str) -> Ended:
     """End what is named: `SHA256:…` a key's legs, `12` a leg, `name:port` a service with the
     streams to it, `12.3` a stream. Raises UsageError if it is none of these names. (Perhaps
     nothing has it.)"""
@@ -48,14 +49,14 @@ def kick(relay: Relay, what: str) -> Ended:
     if _LEG.fullmatch(what):
         return _kick_legs(relay, lambda name: name.number == int(what))
     if _STREAM.fullmatch(what):
-        return Ended(streams=_kick_streams(relay, lambda stream: stream_id(stream) == what))
+        return Ended(streams=await _kick_streams(relay, lambda stream: stream_id(stream) == what))
     fields = split_fields(what)
     if fields is None or len(fields) != 2 or not parse_port(fields[1]):
         raise UsageError(
             f"{what!r}: give a key's fingerprint (SHA256:…), the number of a leg, a service "
             "(name:port) or the number of a stream (12.3)"
         )
-    return _kick_service(relay, what)
+    return await _kick_service(relay, what)
 
 
 def _kick_legs(relay: Relay, meant: Callable[[LegName], bool]) -> Ended:
@@ -66,23 +67,23 @@ def _kick_legs(relay: Relay, meant: Callable[[LegName], bool]) -> Ended:
     return Ended(legs=names)
 
 
-def _kick_service(relay: Relay, what: str) -> Ended:
+async def _kick_service(relay: Relay, what: str) -> Ended:
     routes = [route for route in relay.services if route.name == unmarked(what)]
     meant = {route.traffic for route in routes}
-    streams = _kick_streams(relay, lambda stream: not meant.isdisjoint(_traffics(stream)))
-    for route in routes:
+    for route in routes:  # First: nothing new goes there while we look for what is open.
         relay.services.end(route, BY_THE_OPERATOR)
+    streams = await _kick_streams(relay, lambda stream: not meant.isdisjoint(_traffics(stream)))
     return Ended(services=tuple(route.name for route in routes), streams=streams)
 
 
-def _kick_streams(
-    relay: Relay, meant: Callable[[SplicedStream | Visitor], bool]
-) -> tuple[str, ...]:
-    reading = relay.reading()
-    streams: list[SplicedStream | Visitor] = [*reading.streams, *reading.visitors]
-    names = [(stream_id(one), one) for one in streams if meant(one)]
-    return tuple(name for name, one in names if one.end(BY_THE_OPERATOR))
+async def _kick_streams(relay: Relay, meant: Callable[[Stream], bool]) -> tuple[str, ...]:
+    reading = await relay.reading()
+    ended = []
+    async for some in in_turn(reading.all):
+        names = [(stream_id(one), one) for one in some if meant(one)]
+        ended += [name for name, one in names if one.end(BY_THE_OPERATOR)]
+    return tuple(ended)
 
 
-def _traffics(stream: SplicedStream | Visitor) -> tuple[Traffic, ...]:
+def _traffics(stream: Stream) -> tuple[Traffic, ...]:
     return stream.traffics if isinstance(stream, Visitor) else stream.route.traffics

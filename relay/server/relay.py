@@ -12,9 +12,10 @@ from relay.io.descriptors import scarce
 from relay.io.engine import Engine
 from relay.life.admission import Admission, Startup, turn_away
 from relay.observe.faults import whatever_fails
-from relay.server.counters import Counters, Reading
+from relay.server.counters import Counters
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
+from relay.server.reading import Reading, read
 from relay.server.routing import Router
 from relay.server.services import Services
 from relay.settings.option import changes, kept
@@ -90,9 +91,9 @@ class Relay:
         services = self.services
         return f"{legs} legs, {len(services)} services, {services.traffic.open} streams"
 
-    def reading(self) -> Reading:
-        """The streams that are open, and the bytes that have gone until now."""
-        return Reading(self.legs)
+    async def reading(self) -> Reading:
+        """The streams that are open; the traffic of legs and services is that of now."""
+        return await read(self.legs)
 
     # -- legs
 

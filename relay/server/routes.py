@@ -33,8 +33,11 @@ class Route(Protocol):
     def begun(self, identity: bytes) -> None:
         """A stream of this key goes this way."""
 
-    def ended(self, identity: bytes, there: int, back: int) -> None:
-        """It is over, and carried so many bytes to the service and back."""
+    def moved(self, there: int, back: int) -> None:
+        """It has carried so many bytes more, to the service and back."""
+
+    def ended(self, identity: bytes) -> None:
+        """It is over."""
 
 
 class AgentRoute:
@@ -68,10 +71,14 @@ class AgentRoute:
         for traffic in self.traffics:
             traffic.begun()
 
-    def ended(self, identity: bytes, there: int, back: int) -> None:
+    def moved(self, there: int, back: int) -> None:
+        for traffic in self.traffics:
+            traffic.moved(received=back, sent=there)
+
+    def ended(self, identity: bytes) -> None:
         streams_of = self.leg.streams_of
         streams_of[identity] -= 1
         if not streams_of[identity]:
             del streams_of[identity]
         for traffic in self.traffics:
-            traffic.ended(received=back, sent=there)
+            traffic.ended()

@@ -84,6 +84,10 @@ class Services:
         """The ways to all of them, as they are now."""
         return iter(tuple(self._routes.values()))
 
+    def of(self, leg: ServerLeg) -> int:
+        """How many this leg has published."""
+        return len(self._registry.held_by(leg))
+
     def configure(self, config: ServerSettings) -> None:
         """Go on with this configuration."""
         self.config = config

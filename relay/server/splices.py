@@ -101,6 +101,8 @@ class SplicedStream:
         self.opener, self._identity = opener.name, opener.identity
         self._events = events
         self._told_end = False
+        # What of `bytes_from` is settled.
+        self._settled = (0, 0)
 
     def open(self, sender: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
@@ -172,10 +174,20 @@ class SplicedStream:
             self._told_end = True
             self._over()
 
-    def _over(self) -> None:
+    def settle(self) -> None:
+        """Count what it has moved until now with the traffic of its legs and its service."""
         there, back = self.splice.bytes_from
-        self.ends[Side.OPENER].leg.traffic.ended(there, back)
-        self.route.ended(self._identity, there, back)
+        more_there, more_back = there - self._settled[0], back - self._settled[1]
+        if more_there or more_back:
+            self._settled = there, back
+            self.ends[Side.OPENER].leg.traffic.moved(more_there, more_back)
+            self.route.moved(more_there, more_back)
+
+    def _over(self) -> None:
+        self.settle()
+        there, back = self.splice.bytes_from
+        self.ends[Side.OPENER].leg.traffic.ended()
+        self.route.ended(self._identity)
         seconds = time.monotonic() - self.began
         self._events.emit(
             SpliceClosed(self.route.name, self.opener, there, back, seconds, self.failure)

@@ -42,6 +42,8 @@ class Visitor(Endpoint):
         self._patience = Patience(leg, self.give_up)
         # Whose stream it is; nobody's once it is over.
         self.traffics = traffics
+        # What of its bytes is settled: received, and sent.
+        self._settled = (0, 0)
         for traffic in traffics:
             traffic.begun()
 
@@ -68,10 +70,19 @@ class Visitor(Endpoint):
         self._patience.answered()
         super().leg_lost()
 
+    def settle(self) -> None:
+        """Count what it has moved until now with the traffic of its leg and its service."""
+        received, sent = self.received_bytes, self.sent_bytes
+        more_received, more_sent = received - self._settled[0], sent - self._settled[1]
+        self._settled = received, sent
+        for traffic in self.traffics:
+            traffic.moved(more_received, more_sent)
+
     def _ended_for(self, reason: str) -> None:
+        self.settle()
         traffics, self.traffics = self.traffics, ()
         for traffic in traffics:
-            traffic.ended(self.received_bytes, self.sent_bytes)
+            traffic.ended()
         super()._ended_for(reason)
 
 

@@ -152,6 +152,37 @@ def test_drain(site: Site) -> None:
     assert operate(site, "status").returncode == 1
 
 
+def test_pages(site: Site) -> None:
+    names = [f"gpu{number}:8000" for number in range(1, 6)]
+    more = [word for name in names[1:] for word in ("-R", f"{name}:localhost:1")]
+    chain = start_chain(site, c_options=more)
+    for name in names:
+        chain.b.process.wait_for(f"{name} published")
+    path = site.folder / "state" / "control.sock"
+    seen, after = [], {}
+    while True:
+        body = ask(path, "GET", "/v1/services", query={"limit": "2", **after}).body
+        assert (body["total"], len(body["services"]) <= 2) == (5, True)
+        seen += [row["service"] for row in body["services"]]
+        if body["next"] is None:
+            break
+        after = {"after": body["next"]}
+    assert seen == names
+    query = {"search": "GPU3", "sort": "-seconds"}
+    body = ask(path, "GET", "/v1/services", query=query).body
+    assert [row["service"] for row in body["services"]] == ["gpu3:8000"]
+    assert len(shown(chain, "services")) == 5
+
+
+def test_watch_shows_a_screen_of_a_long_list(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "4")  # With its head, what is left out, and the cursor: one row.
+    watching = chain.site.start(
+        "watch", sys.executable, "-m", "relay.cli.server", "--state-dir",
+        chain.site.folder / "state", "-O", "legs", "--watch",
+    )  # fmt: skip
+    watching.wait_for(r"\.\.\. and 1 more")
+
+
 def test_watch(chain: Chain) -> None:
     watching = chain.site.start(
         "watch", sys.executable, "-m", "relay.cli.server", "--state-dir",

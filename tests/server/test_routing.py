@@ -46,9 +46,12 @@ class ElsewhereRoute:
     def begun(self, identity: bytes) -> None:
         self.traffic.begun()
 
-    def ended(self, identity: bytes, there: int, back: int) -> None:
-        self.traffic.ended(back, there)
+    def moved(self, there: int, back: int) -> None:
+        self.traffic.moved(back, there)
         self.carried.append((there, back))
+
+    def ended(self, identity: bytes) -> None:
+        self.traffic.ended()
 
 
 class World:
@@ -126,8 +129,9 @@ async def test_a_splice_asks_as_its_way_says_and_tells_it_what_it_carried() -> N
     assert asked.endswith(b"elsewhere")
     assert b"direct-tcpip" in asked
     assert world.bench.a.traffic.open == 2  # One is the bench's own.
+    end.stream.splice.bytes_from[:] = [3, 4]  # As its data path would count.
     end.stream.ends[1].failed(OpenFailure.CONNECT_FAILED, "no")
-    assert (way.traffic.open, way.traffic.opened, way.carried) == (0, 1, [(0, 0)])
+    assert (way.traffic.open, way.traffic.opened, way.carried) == (0, 1, [(3, 4)])
     assert world.bench.a.traffic.open == 1
 
 

@@ -1,0 +1,128 @@
+"""What a row of each list of relay-server says: `openapi_server.py` describes the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from relay.control.pages import Key, Listing
+from relay.core.traffic import Traffic
+from relay.events import LegName
+from relay.server.kick import stream_id
+from relay.server.reading import Stream
+from relay.server.routes import AgentRoute
+from relay.server.services import Services
+from relay.ssh.listener import Visitor
+from relay.ssh.server import ServerLeg
+
+WHO = ("fingerprint", "comment", "peer")
+
+
+def legs(published: Services) -> Listing[ServerLeg]:
+    return Listing(
+        {
+            "leg": lambda leg: leg.number,
+            "fingerprint": lambda leg: leg.name.fingerprint,
+            "comment": lambda leg: leg.name.comment,
+            "peer": lambda leg: leg.peer,
+            "user": lambda leg: leg.get_extra_info("username", ""),
+            "client": lambda leg: leg.get_extra_info("client_version", ""),
+            "cipher": lambda leg: leg.get_extra_info("send_cipher", ""),
+            "seconds": lambda leg: _age(leg.since),
+            "services": published.of,
+            "streams": lambda leg: leg.traffic.open,
+            "bytes_received": lambda leg: leg.traffic.received,
+            "bytes_sent": lambda leg: leg.traffic.sent,
+            "bytes_waiting": lambda leg: leg.out.waiting,
+        },
+        texts=(*WHO, "user", "client", "cipher"),
+        identity=lambda leg: (leg.number,),
+        identified_by=(int,),
+        searched=(*WHO, "user", "client"),
+    )
+
+
+def services() -> Listing[AgentRoute]:
+    return Listing(
+        {
+            "service": lambda route: route.name,
+            "leg": lambda route: route.leg.number,
+            "fingerprint": lambda route: route.leg.name.fingerprint,
+            "comment": lambda route: route.leg.name.comment,
+            "peer": lambda route: route.leg.peer,
+            "seconds": lambda route: _age(route.since),
+            "streams": lambda route: route.traffic.open,
+            "streams_opened": lambda route: route.traffic.opened,
+            "bytes_there": lambda route: route.traffic.sent,
+            "bytes_back": lambda route: route.traffic.received,
+        },
+        texts=("service", *WHO),
+        identity=lambda route: (route.name, route.leg.number),
+        identified_by=(str, int),
+        searched=("service", *WHO),
+    )
+
+
+def streams(names: Mapping[Traffic, str]) -> Listing[Stream]:
+    """`names` are those of the services that connections to open ports go to."""
+
+    def service(stream: Stream) -> str:
+        if isinstance(stream, Visitor):
+            return next((names[one] for one in stream.traffics if one in names), "")
+        return stream.route.name
+
+    return Listing(
+        {
+            "stream": stream_id,
+            "service": service,
+            "opener": lambda stream: _opener(stream).number or None,
+            "agent": _agent,
+            "comment": lambda stream: _opener(stream).comment,
+            "peer": lambda stream: _opener(stream).peer,
+            "seconds": _seconds,
+            "bytes_there": lambda stream: _moved(stream)[0],
+            "bytes_back": lambda stream: _moved(stream)[1],
+        },
+        texts=("stream", "service", "comment", "peer"),
+        identity=_number,
+        identified_by=(int, int),
+        searched=("service", "comment", "peer"),
+    )
+
+
+_NOBODY = LegName(0, "", "", "")
+"""Of a connection to an open port nobody knows whose it is."""
+
+
+def _opener(stream: Stream) -> LegName:
+    return _NOBODY if isinstance(stream, Visitor) else stream.opener
+
+
+def _agent(stream: Stream) -> int:
+    leg = stream.leg if isinstance(stream, Visitor) else stream.route.leg
+    return int(getattr(leg, "number", 0))
+
+
+def _seconds(stream: Stream) -> float | None:
+    if isinstance(stream, Visitor):
+        return None
+    return max(0.0, round(time.monotonic() - stream.began, 3))
+
+
+def _moved(stream: Stream) -> tuple[int, int]:
+    """There, and back."""
+    if isinstance(stream, Visitor):
+        return stream.sent_bytes, stream.received_bytes
+    there, back = stream.splice.bytes_from
+    return there, back
+
+
+def _number(stream: Stream) -> Key:
+    """Of `stream_id`."""
+    if isinstance(stream, Visitor):
+        return int(getattr(stream.leg, "number", 0)), stream.channel.local_id
+    return stream.opener.number, stream.splice.channels[0].local_id
+
+
+def _age(since: float) -> float:
+    return max(0.0, round(time.time() - since, 3))
