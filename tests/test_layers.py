@@ -24,7 +24,7 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.settings"},
     {"relay.io", "relay.life"},
     {"relay.ssh", "relay.http"},
-    {"relay.httpx", "relay.httpx2"},
+    {"relay.asgi", "relay.httpx", "relay.httpx2"},
     {"relay.server", "relay.agent", "relay.connect"},
     {"relay.control"},
     {"relay.cli"},
