@@ -131,6 +131,9 @@ def _status(body: Row) -> list[str]:
         ("services", str(body["services"])),
         ("streams", f"{body['streams']} ({body['streams_opened']} since the start)"),
         ("bytes", f"{size(body['bytes_there'])} to services, {size(body['bytes_back'])} back"),
+        ("waiting", f"{size(body['bytes_waiting'])}; {body['stalls']} stalls since the start"),
+        ("keys changed", f"{body['rekeys']} times"),
+        ("event loop", f"{1000 * body['loop_delay']:.1f} ms late"),
         ("logins", f"{body['logins']}, and {body['logins_failed']} connections without"),
     ]
     rows += [
@@ -155,7 +158,7 @@ def _service(row: Row) -> Sequence[str]:
     return (
         row["service"], str(row["leg"]), row["comment"] or "no comment", row["peer"],
         age(row["seconds"]), str(row["streams"]), size(row["bytes_there"]),
-        size(row["bytes_back"]),
+        size(row["bytes_back"]), size(row["bytes_waiting"]), str(row["stalls"]),
     )  # fmt: skip
 
 
@@ -164,6 +167,7 @@ def _stream(row: Row) -> Sequence[str]:
     return (
         row["stream"], row["service"], opener, row["peer"], str(row["agent"]),
         age(row["seconds"]), size(row["bytes_there"]), size(row["bytes_back"]),
+        size(row["bytes_waiting"]),
     )  # fmt: skip
 
 
@@ -174,9 +178,13 @@ _TABLES: Final[Mapping[str, tuple[Sequence[str], Callable[[Row], Sequence[str]]]
         _leg,
     ),
     "services": (
-        ("SERVICE", "LEG ", "KEY", "FROM", "AGE ", "STREAMS ", "THERE ", "BACK "), _service
+        ("SERVICE", "LEG ", "KEY", "FROM", "AGE ", "STREAMS ", "THERE ", "BACK ", "WAITING ",
+         "STALLS "),
+        _service,
     ),
     "streams": (
-        ("STREAM ", "SERVICE", "OPENER", "FROM", "AGENT ", "AGE ", "THERE ", "BACK "), _stream
+        ("STREAM ", "SERVICE", "OPENER", "FROM", "AGENT ", "AGE ", "THERE ", "BACK ",
+         "WAITING "),
+        _stream,
     ),
 }  # fmt: skip

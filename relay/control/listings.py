@@ -42,7 +42,8 @@ def legs(published: Services) -> Listing[ServerLeg]:
     )
 
 
-def services() -> Listing[AgentRoute]:
+def services(waiting: Mapping[Traffic, int]) -> Listing[AgentRoute]:
+    """`waiting` are the bytes that B holds."""
     return Listing(
         {
             "service": lambda route: route.name,
@@ -55,6 +56,8 @@ def services() -> Listing[AgentRoute]:
             "streams_opened": lambda route: route.traffic.opened,
             "bytes_there": lambda route: route.traffic.sent,
             "bytes_back": lambda route: route.traffic.received,
+            "bytes_waiting": lambda route: waiting.get(route.traffic, 0),
+            "stalls": lambda route: route.traffic.stalls,
         },
         texts=("service", *WHO),
         identity=lambda route: (route.name, route.leg.number),
@@ -82,6 +85,7 @@ def streams(names: Mapping[Traffic, str]) -> Listing[Stream]:
             "seconds": _seconds,
             "bytes_there": lambda stream: _moved(stream)[0],
             "bytes_back": lambda stream: _moved(stream)[1],
+            "bytes_waiting": lambda stream: stream.waiting,
         },
         texts=("stream", "service", "comment", "peer"),
         identity=_number,

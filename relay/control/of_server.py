@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from relay.control.server import control
 from relay.core.traffic import Traffic
 from relay.errors import LocalError, UsageError
 from relay.io.turns import in_turn
+from relay.observe import loop_delay
 from relay.observe.log import EventLog
 from relay.server.kick import kick
 from relay.server.running import RunningServer
@@ -80,9 +82,10 @@ class ServerOperations:
         return Answer(200, {"version": VERSION, **await page("legs", legs, listing, asked)})
 
     async def _services(self, call: Call) -> Answer:
-        listing = listings.services()
+        waiting: Counter[Traffic] = Counter()
+        listing = listings.services(waiting)
         asked = wanted(call.query, listing)
-        await self._relay.reading()
+        waiting.update((await self._relay.reading()).waiting)
         services = await page("services", self._relay.services, listing, asked)
         return Answer(200, {"version": VERSION, **services})
 
@@ -102,6 +105,7 @@ class ServerOperations:
         server, counters = self._relay, self._relay.counters
         traffic = server.services.traffic
         await server.reading()
+        late = await loop_delay.longest()
         return Answer(200, {
             "version": VERSION,
             "program": PROGRAM,
@@ -115,6 +119,10 @@ class ServerOperations:
             "streams_opened": traffic.opened,
             "bytes_there": traffic.sent,
             "bytes_back": traffic.received,
+            "bytes_waiting": server.waiting,
+            "stalls": traffic.stalls,
+            "rekeys": server.legs.rekeys,
+            "loop_delay": round(late, 6),
             "logins": counters.logins,
             "logins_failed": counters.logins_failed,
             "refusals": [

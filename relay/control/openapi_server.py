@@ -45,6 +45,11 @@ SCHEMAS: Final[Schema] = {
         "legs": COUNT, "connections": described("those that have not logged in as well", COUNT),
         "services": COUNT, "streams": COUNT, "streams_opened": COUNT,
         "bytes_there": described("to services", COUNT), "bytes_back": COUNT,
+        "bytes_waiting": described("that a side has yet to take", COUNT),
+        "stalls": described(
+            "how often a side was held back, as too much waited for the other", COUNT),
+        "rekeys": described("how often keys were changed", COUNT),
+        "loop_delay": described("seconds that the program is late for its work, just now", SECONDS),
         "logins": COUNT, "logins_failed": COUNT, "refusals": list_of(REFUSAL),
         "limits_hit": {"type": "object", "additionalProperties": COUNT},
     }),
@@ -59,7 +64,7 @@ SCHEMAS: Final[Schema] = {
     "Service": object_of({
         "service": TEXT, "leg": COUNT, "fingerprint": TEXT, "comment": TEXT, "peer": TEXT,
         "seconds": SECONDS, "streams": COUNT, "streams_opened": COUNT,
-        "bytes_there": COUNT, "bytes_back": COUNT,
+        "bytes_there": COUNT, "bytes_back": COUNT, "bytes_waiting": COUNT, "stalls": COUNT,
     }),
     "Streams": page_of("streams", "Stream"),
     "Stream": object_of({
@@ -67,7 +72,7 @@ SCHEMAS: Final[Schema] = {
         "service": TEXT,
         "opener": described("a leg's number; null: it came by an open port", MAYBE_COUNT),
         "agent": COUNT, "comment": TEXT, "peer": TEXT, "seconds": MAYBE_SECONDS,
-        "bytes_there": COUNT, "bytes_back": COUNT,
+        "bytes_there": COUNT, "bytes_back": COUNT, "bytes_waiting": COUNT,
     }),
     "Ended": object_of({
         "version": VERSION,

@@ -279,6 +279,10 @@ class Outgoing:
         """Bytes that wait until the stream takes more."""
         return self._queue.waiting + (self._output.size if self._blocked else 0)
 
+    def waiting_for(self, channel: Channel) -> int:
+        """Those of one channel."""
+        return self._queue.size(channel) if self._queue.waiting else 0
+
     def cut(self, channel: Channel) -> bool:
         """Throw away what waits for `channel`; was there anything?"""
         return self._queue.drop(channel) > 0

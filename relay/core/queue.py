@@ -40,6 +40,10 @@ class FairQueue(Generic[Key]):
         """Is anything waiting for `key`?"""
         return key in self._queues
 
+    def size(self, key: Key) -> int:
+        """Bytes that wait for `key`."""
+        return sum(map(len, self._queues.get(key, ())))
+
     def push(self, key: Key, packet: bytearray) -> None:
         """Let `packet` wait behind the others of its key."""
         queue = self._queues.get(key)
@@ -72,7 +76,7 @@ class FairQueue(Generic[Key]):
         queue = self._queues.get(key)
         if queue is None:
             return 0
-        size = sum(map(len, queue))
+        size = self.size(key)
         self.waiting -= size
         self._forget(key)
         return size

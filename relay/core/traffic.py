@@ -12,7 +12,7 @@ from __future__ import annotations
 class Traffic:
     """Of one leg, one service, or all of them."""
 
-    __slots__ = ("open", "opened", "received", "sent")
+    __slots__ = ("open", "opened", "received", "sent", "stalls")
 
     def __init__(self) -> None:
         # Streams that are open or asked for.
@@ -23,6 +23,8 @@ class Traffic:
         # it. They never become fewer.
         self.received = 0
         self.sent = 0
+        # How often one side of a stream was held back because too much waited for the other.
+        self.stalls = 0
 
     def begun(self) -> None:
         """A stream was asked for."""

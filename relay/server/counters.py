@@ -7,8 +7,11 @@ somebody reads (reading.py).
 
     reading = await relay.reading()       # from here on the bytes are those of now
     for leg in relay.legs: leg.name, leg.since, leg.traffic, leg.out.waiting, leg.mux.rekey.count
-    for route in relay.services: route.name, route.since, route.leg, route.traffic.received
-    relay.services.traffic                # of all streams
+    for route in relay.services: route.name, route.since, route.leg
+    traffic = route.traffic               # or leg.traffic, or of all: relay.services.traffic
+    traffic.received, traffic.sent, traffic.open, traffic.opened, traffic.stalls
+    reading.waiting[traffic]; relay.waiting; relay.legs.rekeys; relay.counters.limits
+    await watch(histogram.observe)        # relay/observe/loop_delay.py, in a task of whose it is
 """
 
 from __future__ import annotations

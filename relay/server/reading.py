@@ -7,11 +7,13 @@ stream's bytes are settled as it is passed (core/traffic.py), and one that ends 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from relay.core.splice import Side
+from relay.core.traffic import Traffic
 from relay.io.turns import in_turn
 from relay.server.splices import SplicedStream, SpliceEnd
 from relay.ssh.listener import Visitor
@@ -27,6 +29,21 @@ class Reading:
     streams: list[SplicedStream] = field(default_factory=list)
     visitors: list[Visitor] = field(default_factory=list)
     """Connections to the open ports of services."""
+    waiting: Counter[Traffic] = field(default_factory=Counter)
+    """Bytes that are held for streams, by whose they are; those with none are not in it."""
+
+    def add(self, stream: Stream) -> None:
+        stream.settle()
+        waiting = stream.waiting
+        if isinstance(stream, Visitor):
+            self.visitors.append(stream)
+            traffics = stream.traffics
+        else:
+            self.streams.append(stream)
+            traffics = stream.route.traffics
+        if waiting:
+            for traffic in traffics:
+                self.waiting[traffic] += waiting
 
     @property
     def all(self) -> Sequence[Stream]:
@@ -41,11 +58,9 @@ async def read(legs: Iterable[ServerLeg]) -> Reading:
         for channel in some:
             if isinstance(channel, SpliceEnd):
                 if _stands_for_both(channel):
-                    channel.stream.settle()
-                    reading.streams.append(channel.stream)
+                    reading.add(channel.stream)
             elif isinstance(channel, Visitor) and channel.traffics:
-                channel.settle()
-                reading.visitors.append(channel)
+                reading.add(channel)
     return reading
 
 

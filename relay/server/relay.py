@@ -91,6 +91,11 @@ class Relay:
         services = self.services
         return f"{legs} legs, {len(services)} services, {services.traffic.open} streams"
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for legs, in all."""
+        return self._engine.waiting
+
     async def reading(self) -> Reading:
         """The streams that are open; the traffic of legs and services is that of now."""
         return await read(self.legs)

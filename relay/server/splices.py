@@ -24,6 +24,8 @@ class SpliceEnd(ChannelHandler):
         self.out = leg.out
         self.side = side
         self.stream = stream
+        # It waits until its leg has room, and holds the other side back.
+        self._waits = False
 
     def data(self, view: memoryview, start: int, length: int, size: int) -> None:
         stream = self.stream
@@ -47,11 +49,15 @@ class SpliceEnd(ChannelHandler):
         if size == 0:
             return
         if out.waiting > RELEASE_BELOW:
+            if not self._waits:
+                self._waits = True
+                stream.stalled()
             out.await_room(self)
             return
         stream.run(stream.splice.release(self.side, size))
 
     def leg_has_room(self) -> None:
+        self._waits = False
         self.release()
 
     def eof(self) -> None:
@@ -173,6 +179,17 @@ class SplicedStream:
         if self.splice.over and not self._told_end:
             self._told_end = True
             self._over()
+
+    def stalled(self) -> None:
+        """One side is held back, since too much waits for the other."""
+        for traffic in (self.ends[Side.OPENER].leg.traffic, *self.route.traffics):
+            traffic.stalls += 1
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that B holds, for either side."""
+        sides = zip(self.ends, self.splice.channels, strict=True)
+        return sum(end.out.waiting_for(channel) for end, channel in sides)
 
     def settle(self) -> None:
         """Count what it has moved until now with the traffic of its legs and its service."""

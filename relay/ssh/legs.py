@@ -29,6 +29,8 @@ class Legs:
         self._inner = inner
         self._limits = Limits()
         self._rekey_limit = 0
+        # Key exchanges after the first of those that are gone.
+        self._rekeys = 0
         self._all: set[ServerLeg] = set()
         # By the key that they logged in with; never an empty set.
         self._by_identity: dict[bytes, set[ServerLeg]] = {}
@@ -44,6 +46,11 @@ class Legs:
     def logged_in(self) -> int:
         """How many have logged in."""
         return sum(map(len, self._by_identity.values()))
+
+    @property
+    def rekeys(self) -> int:
+        """How often keys were changed, on all legs that there were."""
+        return self._rekeys + sum(leg.mux.rekey.count for leg in self._all)
 
     def of(self, identity: bytes) -> Set[ServerLeg]:
         """Those that have logged in with this key."""
@@ -71,7 +78,9 @@ class Legs:
 
     def discard(self, leg: ServerLeg) -> None:
         """It is gone."""
-        self._all.discard(leg)
+        if leg in self._all:
+            self._all.remove(leg)
+            self._rekeys += leg.mux.rekey.count
         same = self._by_identity.get(leg.identity)
         if same is not None:
             same.discard(leg)

@@ -70,6 +70,11 @@ class Visitor(Endpoint):
         self._patience.answered()
         super().leg_lost()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that we hold, for either side."""
+        return len(self._pending) + self.out.waiting_for(self.channel)
+
     def settle(self) -> None:
         """Count what it has moved until now with the traffic of its leg and its service."""
         received, sent = self.received_bytes, self.sent_bytes

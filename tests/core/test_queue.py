@@ -150,7 +150,9 @@ def test_all_that_was_pushed_comes_out_in_the_order_of_its_key(
             assert queue.drop(key) == sum(map(len, model[key]))
             model[key].clear()
         assert {key: queue.holds(key) for key in model} == {k: bool(v) for k, v in model.items()}
-        assert queue.waiting == sum(len(packet) for packets in model.values() for packet in packets)
+        sizes = {key: sum(map(len, packets)) for key, packets in model.items()}
+        assert {key: queue.size(key) for key in model} == sizes
+        assert queue.waiting == sum(sizes.values())
     while queue:
         pop()
     assert not any(model.values())

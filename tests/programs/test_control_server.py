@@ -58,13 +58,15 @@ def test_what_is_shown(chain: Chain) -> None:
     status = shown(chain, "status")
     assert (status["legs"], status["services"], status["streams"]) == (2, 1, 1)
     assert (status["bytes_there"], status["bytes_back"]) == (MIB, 1)
+    assert (status["bytes_waiting"], row["bytes_waiting"], stream["bytes_waiting"]) == (0, 0, 0)
+    assert 0 <= status["loop_delay"] < 60
     # And for people.
     said = operate(chain.site, "streams")
     head, line = said.stdout.splitlines()
     assert head.split() == [
-        "STREAM", "SERVICE", "OPENER", "FROM", "AGENT", "AGE", "THERE", "BACK",
+        "STREAM", "SERVICE", "OPENER", "FROM", "AGENT", "AGE", "THERE", "BACK", "WAITING",
     ]  # fmt: skip
-    assert re.search(r"gpu1:8000  client  127\.0\.0\.1:\d+ .* 1\.0 MiB +1 B$", line)
+    assert re.search(r"gpu1:8000  client  127\.0\.0\.1:\d+ .* 1\.0 MiB +1 B +0 B$", line)
     assert len(operate(chain.site, "legs").stdout.splitlines()) == 3
     assert "gpu1:8000" in operate(chain.site, "services").stdout
     assert re.search(

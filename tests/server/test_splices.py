@@ -15,6 +15,7 @@ from relay.core.limits import (
 )
 from relay.core.splice import NO_ANSWER
 from relay.events import Events
+from relay.server.reading import read
 from relay.server.splices import SplicedStream
 from relay.settings.server import Limits
 from relay.ssh import patience
@@ -192,6 +193,30 @@ async def test_too_much_for_one_leg_breaks_its_own_stream(all_together: bool) ->
     assert bench.engine.waiting == 0
     assert bench.a.alive
     assert bench.c.alive
+
+
+@pytest.mark.anyio
+async def test_a_stall_is_counted_once_until_there_is_room() -> None:
+    bench = Bench()
+    opener, agent = bench.splice.splice.channels
+    traffic = bench.splice.route.traffic
+    for stalls in (1, 2):
+        bench.stream(bench.c).room = 0
+        opener.receive_window = 2**20
+        while bench.c.out.waiting <= RELEASE_BELOW:
+            bench.receive(bench.data(bytes(2**15)), repeat(1 << 17))
+        assert bench.splice.waiting == bench.c.out.waiting_for(agent) > 0
+        reading = await read([bench.a, bench.c])
+        assert reading.waiting[traffic] == reading.waiting[bench.traffic] == bench.splice.waiting
+        opener.receive_window = 0  # It has used all that it may send, and gets no more.
+        for _ in range(3):
+            bench.splice.ends[1].window_adjust(2**20)
+        assert traffic.stalls == bench.traffic.stalls == bench.a.traffic.stalls == stalls
+        bench.stream(bench.c).room = None
+        bench.c.flush()
+        bench.engine.flush()
+        assert opener.receive_window > 0
+        assert (await read([bench.a])).waiting == {}
 
 
 @pytest.mark.anyio

@@ -30,7 +30,7 @@ class Leg:
         self.alive = True
         self.said = ""
         channels: dict[int, object] = {}
-        self.mux = SimpleNamespace(channels=channels, rekey=SimpleNamespace(limit=0))
+        self.mux = SimpleNamespace(channels=channels, rekey=SimpleNamespace(limit=0, count=0))
         self.out = SimpleNamespace(waiting_limit=0)
 
     def get_extra_info(self, name: str, default: str) -> str:
@@ -66,6 +66,16 @@ def test_a_leg_comes_up_and_goes_down_once(inner: bool) -> None:
         LegUp(leg.name, "192.0.2.1", "username", "client_version", "send_cipher", inner),
         LegDown(leg.name, "gone", inner),
     ]
+
+
+def test_key_exchanges_are_counted_with_those_of_who_is_gone() -> None:
+    world = World()
+    first, second = world.come(1), world.come(2)
+    first.mux.rekey.count, second.mux.rekey.count = 2, 3
+    assert world.legs.rekeys == 5
+    for _ in range(2):
+        world.legs.discard(first)
+    assert world.legs.rekeys == 5
 
 
 def test_who_does_not_log_in_never_was_up() -> None:
