@@ -87,6 +87,47 @@ NESTED_WINDOW: Final = 16 * MIB
 """The window of a channel that carries a session: what comes there is used at once, so it only has
 to be wider than what the streams inside may have under way."""
 
+RETAINED_PER_SESSION: Final = 2 * NESTED_WINDOW
+"""What a resumable session keeps of what it has sent, until it hears that it has come. A whole
+window is under way on a long fat link, and is told of a quarter of this late: so this is never the
+narrower of the two."""
+
+RETAINED_PER_PROCESS: Final = 256 * MIB
+"""The same for all sessions together, as for what waits. Beyond it each has its share."""
+
+RETAINED_AT_LEAST: Final = 512 * KIB
+"""The least share: some packets of 120 KiB, so that a session goes on, if slowly."""
+
+RETAINED_RESERVE: Final = 4 * MIB
+"""What a session may keep on top of that, of what cannot wait: acknowledgements, key exchanges,
+opens, ends and windows of four thousand streams (`OUTPUT_PER_LEG`). Who makes us answer more than
+that, and acknowledges nothing, loses its session."""
+
+ACKNOWLEDGED_AFTER: Final = 4
+"""The other side hears what has come after this part of what it can keep."""
+
+LEAST_ACKNOWLEDGED: Final = 16 * KIB
+"""Bytes, whatever it says that it can keep."""
+
+ACKNOWLEDGED_WITHIN: Final = 1.0
+"""Seconds after which it hears of less."""
+
+HELD_PER_KEY: Final = 16
+"""Sessions without a carrier that one key may have at an agent: a laptop has one for each
+relay-connect. The longest held gives way to the next."""
+
+HELD_SESSIONS: Final = 256
+"""The same for all keys together. The longest held of the key that has most gives way."""
+
+ATTACH_TIMEOUT: Final = 15.0
+"""Seconds for the answer to an attach. It is one round trip."""
+
+RESUME_FOR: Final = 600.0
+"""Seconds for which a session without a carrier is kept: a tunnel of the railway, a new B."""
+
+LONGEST_RESUME_FOR: Final = 7 * 24 * 3600.0
+"""Seconds: it is kept in memory, with a descriptor for each of its streams."""
+
 LOCAL_BACKLOG: Final = 4096
 """Connections that may wait to be accepted on a listening socket; what the system permits by
 default. Where there is no place, a newcomer's SYN is dropped and sent again a second later: a flood

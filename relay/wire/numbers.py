@@ -62,6 +62,14 @@ SERVICE_DOWN: Final = b"service-down" + PRIVATE
 published (its address and port, as in `tcpip-forward`): what is behind it does not answer, for how
 long that has been so, in milliseconds (uint64), and why (string)."""
 
+RESUME: Final = b"resume" + PRIVATE
+"""A global request with reply from A to an agent's endpoint: may the session come back on another
+channel when this one is lost? (`wire/resume.py` has its fields and the answer's.)"""
+
+RESUME_RECEIVED: Final = b"resume-received" + PRIVATE
+"""A global request without reply, both ways in a session that may: how many bytes of its stream
+have come so far (uint64), and whether the other side is to say the same at once (boolean)."""
+
 RELAY_VERSION: Final = "SSH-2.0-relay"
 """The version line of B, and of those who dial it: these understand the requests above."""
 
