@@ -25,7 +25,7 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.io", "relay.life"},
     {"relay.ssh", "relay.http"},
     {"relay.asgi", "relay.httpx", "relay.httpx2"},
-    {"relay.server", "relay.agent", "relay.connect"},
+    {"relay.server", "relay.agent", "relay.opener"},
     {"relay.control"},
     {"relay.cli"},
     {"relay.demo"},

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     async def program() -> None:
         from relay.cli.operate import operator
-        from relay.connect.program import run
+        from relay.opener.program import run
 
         await run(config, log, prompt, operator(PROGRAM, config.control, log))
 

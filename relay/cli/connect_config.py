@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from relay.cli.client_config import client_config, forwards, read_config
 from relay.cli.control_path import control_path
 from relay.cli.start import Resolved
-from relay.connect.config import ConnectConfig
 from relay.errors import UsageError
+from relay.opener.config import ConnectConfig
 from relay.settings.connect import ConnectSettings
 from relay.sshconfig import keywords
 from relay.sshconfig.values import stdio_forward

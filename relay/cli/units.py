@@ -21,11 +21,11 @@ from relay.cli.parser import Flags
 from relay.cli.service import Service, Specified, quoted
 from relay.cli.start import Resolved
 from relay.cli.state_dir import default_state_dir
-from relay.connect.config import ConnectConfig
 from relay.core.forward import format_address
 from relay.errors import FileError, UsageError
 from relay.events import Events
 from relay.observe.log import EventLog
+from relay.opener.config import ConnectConfig
 from relay.settings.agent import AgentSettings
 from relay.settings.connect import ConnectSettings
 from relay.settings.option import Setting, settings_of

@@ -17,11 +17,11 @@ import relay
 from relay.agent.config import AgentConfig
 from relay.cli import agent, connect, server, ssh_files
 from relay.cli.state_dir import default_state_dir
-from relay.connect.config import ConnectConfig
 from relay.core.forward import Forward
 from relay.core.limits import BUSY_POLL
 from relay.core.window import LEAST, MOST
 from relay.observe.log import EventLog
+from relay.opener.config import ConnectConfig
 from relay.settings.general import LogSettings
 from relay.settings.server import ServerSettings
 from relay.trust.algorithms import CIPHERS, CLIENT_KEX, MACS

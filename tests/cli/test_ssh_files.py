@@ -17,10 +17,10 @@ from relay.cli import agent, connect, ssh_files
 from relay.cli.agent_config import agent_config
 from relay.cli.connect_config import connect_config
 from relay.cli.start import start
-from relay.connect.config import ConnectConfig
 from relay.core.forward import Forward
 from relay.core.grants import Permit
 from relay.errors import UsageError
+from relay.opener.config import ConnectConfig
 from relay.settings.agent import AgentSettings
 from relay.settings.connect import ConnectSettings
 from relay.sshconfig.config import Config

@@ -36,7 +36,7 @@ PROGRAMS: Final = ("relay.cli.server", "relay.cli.agent", "relay.cli.connect")
 
 LATER: Final = (
     "relay.cli.agent_config", "relay.cli.connect_config", "relay.cli.start", "relay.cli.run",
-    "relay.settings.toml", "relay.server.program", "relay.agent.program", "relay.connect.program",
+    "relay.settings.toml", "relay.server.program", "relay.agent.program", "relay.opener.program",
     "anyio._backends._asyncio", "uvloop", "encodings.idna",
 )  # fmt: skip
 """What they import when they know that they will run."""

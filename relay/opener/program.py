@@ -13,10 +13,6 @@ from typing import Any
 
 import anyio
 
-from relay.connect.config import ConnectConfig
-from relay.connect.gate import Gate
-from relay.connect.listeners import Listeners
-from relay.connect.stdio import run_stdio
 from relay.core.forward import Forward, format_address
 from relay.core.forwards import Desired
 from relay.errors import PeerError, RelayError
@@ -28,6 +24,10 @@ from relay.life.running import Operate, Running
 from relay.life.supervise import Prompt, Supervisor
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
+from relay.opener.config import ConnectConfig
+from relay.opener.gate import Gate
+from relay.opener.listeners import Listeners
+from relay.opener.stdio import run_stdio
 from relay.ssh.client import ClientLeg, about, connect, explain
 from relay.trust.hostkeys import fingerprint
 from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from relay.connect.gate import Gate, Visitor
 from relay.core.channel import Half
 from relay.core.forward import Forward
 from relay.core.services import GOODBYE, NOT_PUBLISHED
@@ -15,6 +14,7 @@ from relay.events import Events
 from relay.events.client import Closed, LocalStreamClosed, Ready, StreamWaits
 from relay.io.endpoint import Endpoint, tell_end
 from relay.io.local import Acceptor, name_of
+from relay.opener.gate import Gate, Visitor
 from relay.ssh.client import ClientLeg
 from relay.wire.messages import streamlocal_fields, tcpip_fields
 from relay.wire.numbers import OpenFailure

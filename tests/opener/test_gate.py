@@ -11,7 +11,7 @@ import trio
 from anyio.abc import TaskGroup
 from trio.testing import MockClock
 
-from relay.connect.gate import AGAIN, Gate, Visitor
+from relay.opener.gate import AGAIN, Gate, Visitor
 
 
 @dataclass(eq=False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from relay.connect.config import ConnectConfig
-from relay.connect.dynamic import DynamicForward
-from relay.connect.gate import Gate
-from relay.connect.local import LocalForward
 from relay.core.forward import Forward
 from relay.core.forwards import Desired
 from relay.events import Events
 from relay.io.local import EVERY_ADDRESS, LOOPBACK, addresses_of, listen, listen_unix
+from relay.opener.config import ConnectConfig
+from relay.opener.dynamic import DynamicForward
+from relay.opener.gate import Gate
+from relay.opener.local import LocalForward
 from relay.ssh.client import ClientLeg
 
 

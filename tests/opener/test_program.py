@@ -10,11 +10,11 @@ import pytest
 
 from relay.cli.connect import _parser
 from relay.cli.connect_config import connect_config
-from relay.connect import program
-from relay.connect.program import FarEnd, far_end
 from relay.core.backoff import Backoff
 from relay.errors import LegLost
 from relay.observe.log import EventLog
+from relay.opener import program
+from relay.opener.program import FarEnd, far_end
 from relay.settings.connect import ConnectSettings
 from tests.programs.process import GUARD
 from tests.programs.traffic import free_port

@@ -7,10 +7,10 @@ import socket
 
 import pytest
 
-from relay.connect.local import LocalEndpoint
 from relay.core.services import NOT_PUBLISHED
 from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
+from relay.opener.local import LocalEndpoint
 from relay.wire.numbers import OpenFailure
 from tests.ssh.bench import client_leg
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from relay.connect.gate import Gate, Visitor
 from relay.core.forward import Forward, format_address
 from relay.events import Events
 from relay.events.client import Closed, LocalStreamClosed, Ready, SocksRefused
 from relay.io.endpoint import Endpoint, tell_end
 from relay.io.local import Acceptor, name_of
+from relay.opener.gate import Gate, Visitor
 from relay.ssh.client import ClientLeg
 from relay.wire.messages import tcpip_fields
 from relay.wire.numbers import OpenFailure
