@@ -168,6 +168,9 @@ class SessionEndpoint:
         listener.close()
         return True
 
+    def service_state(self, leg: ServerLeg, host: str, port: int) -> None:
+        """Nothing is published here: what a session may open is dialled when it does."""
+
     def service_down(
         self, leg: ServerLeg, bind: str, port: int, seconds: float, reason: str
     ) -> None:

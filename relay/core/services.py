@@ -170,10 +170,20 @@ class Registry(Generic[Holder]):
         """The first of them."""
         return next(iter(self.all_at(bind, port)), None)
 
+    def has(self, key: ServiceKey) -> bool:
+        """Is anything published there?"""
+        return key in self._services
+
     def find_all(self, host: str, port: int) -> tuple[Service[Holder], ...]:
         """The services that a `direct-tcpip` to this host and port may reach."""
         key = wanted_key(host, port)
         return tuple(self._services.get(key, ())) if key is not None else ()
+
+
+def key_address(key: ServiceKey) -> str:
+    """For a person: `gpu1:8000`, and `localhost:2000` for a port service."""
+    name, port = key
+    return format_address(name or "localhost", port)
 
 
 def unmarked(bind: str) -> str:

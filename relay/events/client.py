@@ -128,6 +128,8 @@ class Ready(Event):
     listening: str
     target: str
     """Empty: SOCKS clients say it."""
+    problem: str = ""
+    """What keeps a connection that comes now from being served; empty: nothing that is known."""
 
 
 @dataclass(frozen=True, slots=True)

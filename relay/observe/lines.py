@@ -92,7 +92,10 @@ _PUBLISHED: Final = "{service} -> {target} published"
 _NEWS: Final = Line("info", "published", _PUBLISHED)
 _AS_BEFORE: Final = Line("debug", "published", _PUBLISHED)
 
-_READY: Final = Line("info", "ready", "{listening} -> {target} ready")
+_READY: Final = Line(
+    "info", "ready", "{listening} -> {target} ready{but}",
+    made={"but": lambda event: f", {event.problem}" if event.problem else ""},
+)  # fmt: skip
 _SOCKS_READY: Final = Line("info", "ready", "{listening} -> SOCKS ready")
 
 _CLOSED: Final = Line("info", "closed", "{listening} -> {target} closed")

@@ -9,21 +9,25 @@ from typing import Final
 
 from relay.core.channel import Half
 from relay.core.forward import Forward
-from relay.core.services import GOODBYE, NOT_PUBLISHED
+from relay.core.services import GOODBYE, NOT_PUBLISHED, is_address
 from relay.events import Events
 from relay.events.client import Closed, LocalStreamClosed, Ready, StreamWaits
 from relay.io.endpoint import Endpoint, tell_end
 from relay.io.local import Acceptor, name_of
 from relay.opener.gate import Gate, Visitor
 from relay.ssh.client import ClientLeg
-from relay.wire.messages import streamlocal_fields, tcpip_fields
-from relay.wire.numbers import OpenFailure
+from relay.wire.messages import LONGEST_REASON, streamlocal_fields, tcpip_fields
+from relay.wire.numbers import ENDPOINT_VERSION, VERSION_START, OpenFailure
 
 NOT_YET: Final = {
     OpenFailure.NOT_PUBLISHED: NOT_PUBLISHED,
     OpenFailure.STOPPING: GOODBYE,
+    OpenFailure.UNKNOWN_SERVICE: NOT_PUBLISHED,
 }
-"""The refusals that may be over in a moment, and what is said of them."""
+"""The refusals that may be over in a moment, and what is said of them. (The last one only where the
+service is known to have been there.)"""
+
+NOT_THERE: Final = (OpenFailure.NOT_PUBLISHED, OpenFailure.UNKNOWN_SERVICE)
 
 
 class LocalForward:
@@ -41,11 +45,33 @@ class LocalForward:
         self._forward = forward
         self._events = events
         self._name = name_of(sockets[0])
+        # The service has been there, since this was opened. One that never was is a wrong name, or
+        # its agent has yet to come: nobody waits for that.
+        self._was_there = False
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def say_ready(self) -> None:
-        """There is a leg for the first time."""
-        self._events.emit(Ready(self._name, self._forward.target))
+        """There is a leg for the first time: B says whether the service is there, too."""
+        leg, forward = self._gate.leg, self._forward
+        if leg is None or forward.target_path:
+            self._events.emit(Ready(self._name, forward.target))
+        else:
+            leg.outlook(forward.host, forward.hostport, partial(self._say_ready, leg))
+
+    def _say_ready(self, leg: ClientLeg, outlook: tuple[int, str, str] | None) -> None:
+        problem = ""
+        if outlook is None:
+            problem = ports_only(leg, self._forward.host)
+        else:
+            code, reason, near = outlook
+            self._was_there = not code
+            if code in NOT_THERE:
+                problem = f"{self._forward.target} is not published yet"
+            elif code:
+                problem = f"but {reason}"
+            if near:
+                problem += f" (did you mean {near}?)"
+        self._events.emit(Ready(self._name, self._forward.target, problem[:LONGEST_REASON]))
 
     def say_closed(self) -> None:
         """It is not wanted any more."""
@@ -62,10 +88,12 @@ class LocalForward:
         ended = tell_end(self._events, closed)
 
         def begin(leg: ClientLeg) -> None:
-            LocalEndpoint(leg, ended, not_yet).open(sock, kind, fields)
+            LocalEndpoint(leg, ended, not_yet, self._is_there).open(sock, kind, fields)
 
         def not_yet(endpoint: Endpoint, code: OpenFailure) -> None:
             """It may be in a moment: B is there again before the agent is, or starts anew."""
+            if code is OpenFailure.UNKNOWN_SERVICE and not self._was_there:
+                return
             if self._gate.may_enter_again(visitor, stopping=code is OpenFailure.STOPPING):
                 endpoint.take_back()
                 self._say_waiting(visitor, NOT_YET[code])
@@ -73,6 +101,9 @@ class LocalForward:
 
         visitor: Visitor[ClientLeg] = Visitor(begin, sock.close)
         self._gate.enter(visitor)
+
+    def _is_there(self) -> None:
+        self._was_there = True
 
     def _say_waiting(self, visitor: Visitor[ClientLeg], reason: str) -> None:
         self._events.emit(StreamWaits(self._name, self._forward.target, reason, visitor.again))
@@ -91,9 +122,15 @@ class LocalEndpoint(Endpoint):
         leg: ClientLeg,
         ended: Callable[[Endpoint, str], None],
         not_yet: Callable[[Endpoint, OpenFailure], None],
+        is_there: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(leg, ended)
         self._not_yet = not_yet
+        self._is_there = is_there
+
+    def confirmed(self, sender: int, window: int, packet: int) -> None:
+        self._is_there()
+        super().confirmed(sender, window, packet)
 
     def failed(self, code: int, reason: str) -> None:
         if self.channel.receiving is Half.ANSWERING:
@@ -101,3 +138,14 @@ class LocalEndpoint(Endpoint):
                 if code == one:
                     self._not_yet(self, one)
         super().failed(code, reason)
+
+
+def ports_only(leg: ClientLeg, host: str) -> str:
+    """What is to be said of a target that looks like a named service, at a server that has none."""
+    version = leg.get_extra_info("server_version", "")
+    if leg.to_a_relay or version == ENDPOINT_VERSION or is_address(host) or "." in host:
+        return ""
+    return (
+        f"but {version.removeprefix(VERSION_START)} is no relay-server: it knows ports only, no "
+        f"named services, and looks up {host} as a host of its own network"
+    )

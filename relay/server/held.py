@@ -91,8 +91,15 @@ class HeldOpens:
 
     def __init__(self, seconds: float) -> None:
         self._hold: Hold[ServerLeg, HeldOpen] = Hold(seconds)
+        self._began = asyncio.get_running_loop().time()
         # When the next of them have waited in vain.
         self._ends: asyncio.TimerHandle | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Did it begin so lately that who was there before may not be back? For as long as a lost
+        service is missed, since each was lost then."""
+        return asyncio.get_running_loop().time() < self._began + self._hold.seconds
 
     def configure(self, seconds: float) -> None:
         """A lost service is missed for so long from now on."""

@@ -25,6 +25,7 @@ from relay.ssh.legs import Legs
 from relay.ssh.server import ServerLeg, server_options
 from relay.trust.hostkeys import HostIdentity
 from relay.trust.keyfile import KeyFile
+from relay.wire.messages import service_state
 
 
 class Relay:
@@ -160,6 +161,11 @@ class Relay:
     ) -> None:
         """C says why it is about to withdraw a service."""
         self.services.service_down(leg, bind, port, seconds, reason)
+
+    def service_state(self, leg: ServerLeg, host: str, port: int) -> bytes:
+        """A asks what would become of its `direct-tcpip`."""
+        outlook = self._router.outlook(leg, host, port)
+        return service_state(*outlook) if outlook else service_state(0, "", "")
 
     def open_stream(
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from relay.core.forward import format_address
 from relay.core.handler import ChannelHandler, OpenRefused
-from relay.core.services import GOODBYE, NOT_PUBLISHED
+from relay.core.services import GOODBYE, NOT_PUBLISHED, ServiceKey, key_address
 from relay.events import Events
 from relay.events.server import StreamHeld, StreamRefused
 from relay.server.drain import Drain
@@ -17,6 +17,12 @@ from relay.server.routes import Route
 from relay.server.splices import SplicedStream
 from relay.ssh.server import ServerLeg
 from relay.wire.numbers import PRIVATE_FAILURES, OpenFailure
+
+SEARCHES_PER_SECOND: Final = 20
+"""For names that may have been meant: each takes up to 1.6 ms, and whoever is refused opens may ask
+for more of them without end. People who mistype are rarer."""
+
+NOT_YOURS: Final = "this key may not open it"
 
 
 class Directory(Protocol):
@@ -32,6 +38,21 @@ class Directory(Protocol):
     def down(self, host: str, port: int) -> str:
         """Where there is no way: what its agent has said of that; empty: nothing."""
 
+    def nearly(self, host: str, port: int) -> Iterator[ServiceKey]:
+        """What is published under nearly the same name."""
+
+
+class Outlook(NamedTuple):
+    """What would become of an open."""
+
+    code: OpenFailure
+    reason: str
+    near: str = ""
+    """A service of nearly this name that the same key may open; empty: there is none."""
+
+    def __str__(self) -> str:
+        return self.reason + (f" (did you mean {self.near}?)" if self.near else "")
+
 
 class Router:
     """Answers opens: by a stream, by a wait, or by a refusal."""
@@ -41,6 +62,8 @@ class Router:
         self._held = held
         self._drain = drain
         self._events = events
+        # The second in which names were looked for last, and how often.
+        self._searches = (0, 0)
 
     def open_stream(self, leg: ServerLeg, host: str, port: int) -> ChannelHandler:
         """A's `direct-tcpip` (RFC 4254 §7.2): a splice to the agent that holds the service. Raises
@@ -49,19 +72,10 @@ class Router:
         B never dials anything itself: a relay is no open proxy.
         """
         wanted = format_address(host, port)
-        entry = leg.entry
-        if entry is None or not entry.grant.may_open(host, port):
-            code = OpenFailure.ADMINISTRATIVELY_PROHIBITED
-            raise self._refusal(leg, wanted, code, "this key may not open it")
-        if self._drain.begun:
-            raise self._refusal(leg, wanted, OpenFailure.STOPPING, GOODBYE)
-        found = self._directory.routes(host, port)
-        routes = [route for route in found if route.leg.alive]
+        routes, refusal = self._look(leg, host, port)
+        if refusal is not None:
+            raise self._refusal(leg, wanted, refusal)
         if not routes:
-            if found:
-                self._directory.missed(host, port)
-            elif reason := self._directory.down(host, port):
-                raise self._refusal(leg, wanted, OpenFailure.CONNECT_FAILED, reason)
             return self._hold(leg, host, port, partial(self.open_stream, leg, host, port))
         # Of several that share it, who has the fewest open streams; of these, the longest there.
         route = min(routes, key=_open_streams)
@@ -69,20 +83,60 @@ class Router:
             raise _too_many(wanted)
         return SplicedStream(leg, route, self._events).ends[0]
 
+    def outlook(self, leg: ServerLeg, host: str, port: int) -> Outlook | None:
+        """What would become of that now; None: a stream. It tells no key more than an open does."""
+        routes, refusal = self._look(leg, host, port)
+        if refusal is None and not routes:
+            return Outlook(OpenFailure.NOT_PUBLISHED, NOT_PUBLISHED)
+        return refusal
+
+    def _look(self, leg: ServerLeg, host: str, port: int) -> tuple[list[Route], Outlook | None]:
+        """The ways that there are, and what stands against them; neither: wait for the service,
+        which was there a moment ago."""
+        entry = leg.entry
+        if entry is None or not entry.grant.may_open(host, port):
+            near = self._near(leg, host, port)
+            return [], Outlook(OpenFailure.ADMINISTRATIVELY_PROHIBITED, NOT_YOURS, near)
+        if self._drain.begun:
+            return [], Outlook(OpenFailure.STOPPING, GOODBYE)
+        found = self._directory.routes(host, port)
+        routes = [route for route in found if route.leg.alive]
+        if routes:
+            return routes, None
+        if found:
+            self._directory.missed(host, port)
+        elif reason := self._directory.down(host, port):
+            return [], Outlook(OpenFailure.CONNECT_FAILED, reason)
+        if self._held.takes(leg, host, port):
+            return [], None
+        # Whose agent was there before B itself began, B cannot know.
+        code = OpenFailure.NOT_PUBLISHED if self._held.is_new else OpenFailure.UNKNOWN_SERVICE
+        return [], Outlook(code, NOT_PUBLISHED, self._near(leg, host, port))
+
+    def _near(self, leg: ServerLeg, host: str, port: int) -> str:
+        """What may have been meant, if this key may open it."""
+        second, count = int(leg.loop.time()), self._searches[1]
+        self._searches = (second, count + 1 if second == self._searches[0] else 1)
+        if leg.entry is None or self._searches[1] > SEARCHES_PER_SECOND:
+            return ""
+        may_open = leg.entry.grant.may_open
+        for name, number in self._directory.nearly(host, port):
+            if may_open(name or "localhost", number):
+                return key_address((name, number))
+        return ""
+
     def _hold(
         self, leg: ServerLeg, host: str, port: int, again: Callable[[], ChannelHandler]
     ) -> HeldOpen:
-        """For a service that is not published: wait for it, if it was a moment ago. Raises
-        `OpenRefused`."""
+        """For a service that is not published: wait for it. Raises `OpenRefused`."""
         wanted = format_address(host, port)
-        if not self._held.takes(leg, host, port):
-            raise self._refusal(leg, wanted, OpenFailure.NOT_PUBLISHED, NOT_PUBLISHED)
         if leg.full():
             raise _too_many(wanted)
         self._events.emit(StreamHeld(wanted, leg.name))
         return self._held.hold(leg, host, port, again)
 
-    def _refusal(self, leg: ServerLeg, wanted: str, code: OpenFailure, reason: str) -> OpenRefused:
+    def _refusal(self, leg: ServerLeg, wanted: str, refusal: Outlook) -> OpenRefused:
+        code, reason = refusal.code, str(refusal)
         self._events.emit(StreamRefused(wanted, leg.name, code, reason, inner=False))
         if code >= PRIVATE_FAILURES and not leg.is_ours:
             code = OpenFailure.CONNECT_FAILED

@@ -10,12 +10,14 @@ from typing import Final
 
 from relay.core.down import DownServices
 from relay.core.forward import MAX_PORT, format_address
+from relay.core.nearby import nearly
 from relay.core.patterns import match_pattern
 from relay.core.services import (
     Registry,
     Service,
     ServiceError,
     ServiceHeld,
+    ServiceKey,
     ServiceRefusal,
     is_address,
     is_privileged,
@@ -341,6 +343,10 @@ class Services:
             return ""
         since = duration(asyncio.get_running_loop().time() - down.since)
         return f"{DOES_NOT_ANSWER} ({down.reason}, since {since})"
+
+    def nearly(self, host: str, port: int) -> Iterator[ServiceKey]:
+        key = wanted_key(host, port)
+        return filter(self._registry.has, nearly(key) if key is not None else ())
 
     def missed(self, host: str, port: int) -> None:
         for service in self._registry.find_all(host, port)[:1]:

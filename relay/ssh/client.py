@@ -45,6 +45,7 @@ from relay.wire.messages import (
     parse_forward,
     parse_port,
     parse_service_refused,
+    parse_service_state,
     parse_tcpip,
 )
 from relay.wire.numbers import (
@@ -52,6 +53,7 @@ from relay.wire.numbers import (
     DISCONNECT_REPLACED,
     RELAY_VERSION,
     SERVICE_REFUSED,
+    SERVICE_STATE,
     SERVICE_TAKEN,
     VERSION_START,
     OpenFailure,
@@ -201,6 +203,20 @@ class ClientLeg(Leg):
         if isinstance(found, Refused):
             raise found
         return found
+
+    def outlook(
+        self, host: str, port: int, answered: Callable[[tuple[int, str, str] | None], object]
+    ) -> None:
+        """Ask B what would become of a stream to this: `answered` gets the fields of its answer to
+        `SERVICE_STATE`, or None if it gives none. An sshd is not asked."""
+
+        def read(fields: bytes | None) -> None:
+            answered(None if fields is None else parse_service_state(fields))
+
+        if self.to_a_relay:
+            self.ask(SERVICE_STATE, forward_fields(host, port), read)
+        else:
+            answered(None)
 
     async def withdraw(self, host: str, port: int) -> bool:
         """Ask B for `cancel-tcpip-forward` (RFC 4254 §7.1); returns whether B knew the service.

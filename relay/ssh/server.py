@@ -62,6 +62,7 @@ from relay.wire.numbers import (
     AGENT_STARTED,
     RELAY_VERSION,
     SERVICE_DOWN,
+    SERVICE_STATE,
     VERSION_START,
     OpenFailure,
 )
@@ -102,6 +103,9 @@ class Host(Protocol):
         self, leg: ServerLeg, bind: str, port: int, seconds: float, reason: str
     ) -> None:
         """`SERVICE_DOWN`, from whoever says so."""
+
+    def service_state(self, leg: ServerLeg, host: str, port: int) -> bytes | None:
+        """`SERVICE_STATE`: the fields of the answer, None for no answer."""
 
     def open_stream(
         self, leg: ServerLeg, host: str, port: int, origin_host: str, origin_port: int
@@ -327,6 +331,10 @@ class ServerLeg(Leg):
     def requested(self, request: GlobalRequest) -> None:
         if request.name == b"tcpip-forward":
             self.create_task(self._publish(*messages.parse_forward(request.fields)))
+            return
+        if request.name == SERVICE_STATE:
+            state = self.host.service_state(self, *messages.parse_forward(request.fields))
+            self.mux.requests.answer(state)
             return
         granted = False
         if request.name == b"cancel-tcpip-forward":

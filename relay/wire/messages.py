@@ -140,6 +140,19 @@ def parse_service_refused(data: bytes) -> tuple[str, str]:
     return fields
 
 
+def service_state(code: int, reason: str, near: str) -> bytes:
+    """The fields of the answer to `SERVICE_STATE`."""
+    return uint32(code) + string(reason[:LONGEST_REASON]) + string(near)
+
+
+def parse_service_state(data: bytes) -> tuple[int, str, str]:
+    """The same fields as they came. Raises `ProtocolViolation`."""
+    reader = Reader(data)
+    fields = reader.uint32(), reader.text(), reader.text()
+    reader.end()
+    return fields
+
+
 def forward_fields(host: str, port: int) -> bytes:
     """§7.1: what `parse_forward` reads."""
     return string(host) + uint32(port)

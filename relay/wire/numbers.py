@@ -54,6 +54,12 @@ SERVICE_REFUSED: Final = b"service-refused" + PRIVATE
 `tcpip-forward`, which has no room for a reason (RFC 4254 §4), or before SERVICE_TAKEN: why, as a
 word for programs and a line for a person (two strings)."""
 
+SERVICE_STATE: Final = b"service-state" + PRIVATE
+"""A global request with reply from a client to B: what would become of its `direct-tcpip` to this
+host and port (string, uint32). The answer: the code of the CHANNEL_OPEN_FAILURE that it would get,
+0 for none (uint32), why (string), and a service of nearly this name that the client may open, or
+nothing (string). Any other server refuses it, as it does whatever it does not know."""
+
 ASK_AGAIN: Final = b"ask-again" + PRIVATE
 """A global request without reply from B to an agent: what it was refused may be granted now."""
 
@@ -88,7 +94,7 @@ PRIVATE_FAILURES: Final = 0xFE000000
 
 
 class OpenFailure(IntEnum):
-    """Why a channel was not opened (RFC 4254 §5.1). Of the codes for private use B tells two to
+    """Why a channel was not opened (RFC 4254 §5.1). Of the codes for private use B tells three to
     clients of ours, whose version line says so; others get CONNECT_FAILED in their place."""
 
     ADMINISTRATIVELY_PROHIBITED = 1
@@ -99,3 +105,6 @@ class OpenFailure(IntEnum):
     """The service may be there a moment later, when its agent is."""
     STOPPING = 0xFE000002
     """B is stopping, and may be there again a moment later."""
+    UNKNOWN_SERVICE = 0xFE000003
+    """Nothing of this name is published, nor was it lately, and B has been there for long enough to
+    say so: it may well be a wrong name."""

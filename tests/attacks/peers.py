@@ -170,8 +170,9 @@ class _LetsIn(asyncssh.SSHServer):
 
 
 @asynccontextmanager
-async def hostile_relay(site: Site) -> AsyncIterator[HostileRelay]:
-    """A relay that lets everybody in; its host key is known at the site."""
+async def hostile_relay(site: Site, **given: Any) -> AsyncIterator[HostileRelay]:
+    """A relay that lets everybody in; its host key is known at the site. `given` are asyncssh's
+    options, such as its version line."""
     loop = asyncio.get_running_loop()
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     peers: list[Peer] = []
@@ -181,8 +182,9 @@ async def hostile_relay(site: Site) -> AsyncIterator[HostileRelay]:
             relay.arrivals.put_nowait(peer)
 
         options = asyncssh.SSHServerConnectionOptions(
-            config=None, server_host_keys=[host_key], server_factory=lambda: _LetsIn(arrived)
-        )
+            config=None, server_host_keys=[host_key], server_factory=lambda: _LetsIn(arrived),
+            **given,
+        )  # fmt: skip
         peer = Peer(ServerGuest(loop, options))
         peers.append(peer)
         return peer.guest

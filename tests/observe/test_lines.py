@@ -254,7 +254,13 @@ SAID: list[tuple[Event, str, str, str, dict[str, Any]]] = [
     ),
     (
         Ready("127.0.0.1:80", "gpu1:80"), "info", "ready",
-        "127.0.0.1:80 -> gpu1:80 ready", {"listening": "127.0.0.1:80", "target": "gpu1:80"},
+        "127.0.0.1:80 -> gpu1:80 ready",
+        {"listening": "127.0.0.1:80", "target": "gpu1:80", "but": ""},
+    ),
+    (
+        Ready("127.0.0.1:80", "gpu1:80", "not yet"), "info", "ready",
+        "127.0.0.1:80 -> gpu1:80 ready, not yet",
+        {"listening": "127.0.0.1:80", "target": "gpu1:80", "but": ", not yet"},
     ),
     (
         Ready("127.0.0.1:80", ""), "info", "ready",

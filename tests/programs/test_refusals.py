@@ -110,16 +110,27 @@ def test_what_is_not_published_cannot_be_opened(site: Site, server: Server, targ
     server.process.wait_for(rf"{target} refused to .*\(curious\).*: no such service is published")
 
 
-def test_a_client_of_ours_is_told_by_a_code_that_it_may_wait(site: Site, server: Server) -> None:
-    """RFC 4254 §5.1 has one code for this and for a service that refuses."""
+@pytest.mark.parametrize(
+    ("hold", "expected"),
+    [("3600", OpenFailure.NOT_PUBLISHED), ("0", OpenFailure.UNKNOWN_SERVICE)],
+)
+def test_a_client_of_ours_is_told_by_a_code_whether_it_may_wait(
+    tmp_path: Path, hold: str, expected: OpenFailure
+) -> None:
+    """RFC 4254 §5.1 has one code for this and for a service that refuses. B that has begun within
+    the time of `--hold` does not know who was there before."""
 
-    async def run() -> tuple[int, str]:
-        version = RELAY_VERSION.removeprefix(VERSION_START)
-        async with login(site, server, "curious", client_version=version) as leg:
-            return await refusal(leg, "gpu1", 8000)
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack)
+        server = relay_server(site, "--hold", hold)
 
-    code, text = asyncio.run(run())
-    assert code == OpenFailure.NOT_PUBLISHED == 0xFE000001
+        async def run() -> tuple[int, str]:
+            version = RELAY_VERSION.removeprefix(VERSION_START)
+            async with login(site, server, "curious", client_version=version) as leg:
+                return await refusal(leg, "gpu1", 8000)
+
+        code, text = asyncio.run(run())
+    assert code == expected
     assert text == "gpu1:8000: no such service is published"
 
 

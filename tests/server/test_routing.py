@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from relay.core.grants import Grant
 from relay.core.handler import OpenRefused
-from relay.core.services import Service
+from relay.core.services import Service, ServiceKey
 from relay.core.traffic import Traffic
 from relay.events import Event, Events
 from relay.events.server import StreamHeld, StreamRefused
@@ -65,6 +66,7 @@ class World:
         self.ways: list[Route] = []
         self.missing: list[tuple[str, int]] = []
         self.said = ""
+        self.near: list[ServiceKey] = []
         self.held = HeldOpens(15.0)
         legs: Any = ()
         self.drain = Drain(legs, events)
@@ -78,6 +80,9 @@ class World:
 
     def down(self, host: str, port: int) -> str:
         return self.said
+
+    def nearly(self, host: str, port: int) -> Iterator[ServiceKey]:
+        return iter(self.near)
 
     def agent(self) -> AgentRoute:
         return self.bench.route()

@@ -85,6 +85,7 @@ PARSERS: list[Callable[[bytes], object]] = [
     messages.parse_agent_started,
     messages.parse_service_down,
     messages.parse_service_refused,
+    messages.parse_service_state,
 ]
 
 
@@ -113,6 +114,7 @@ def test_a_forward_that_is_cut_short_or_too_long_or_no_text(data: bytes) -> None
         (messages.parse_agent_started, messages.agent_started(1, b"name")),
         (messages.parse_service_down, messages.service_down("gpu1", 1, 2, "no")),
         (messages.parse_service_refused, messages.service_refused("HELD", "no")),
+        (messages.parse_service_state, messages.service_state(2, "no", "gpu1:1")),
     ],
 )
 def test_no_byte_may_be_missing_and_none_too_many(
