@@ -27,6 +27,7 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.asgi", "relay.httpx", "relay.httpx2"},
     {"relay.server", "relay.agent", "relay.opener"},
     {"relay.control"},
+    {"relay.web"},
     {"relay.cli"},
     {"relay.demo"},
 ]
