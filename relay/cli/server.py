@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ from relay.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from relay.cli.start import Resolved
+    from relay.server.running import Operate
 
 PROGRAM: Final = "relay-server"
 
@@ -47,8 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from relay.control.of_server import operate
         from relay.server.program import run
 
-        operator = partial(operate, config.state_dir, log)
-        await run(config, log, lambda: read_settings(flags), operator)
+        operators: list[Operate] = [partial(operate, config.state_dir, log)]
+        async with AsyncExitStack() as stack:
+            if config.http is not None:
+                from relay.cli.web import server_operator
+
+                operators.append(await stack.enter_async_context(server_operator(config, log)))
+            await run(config, log, lambda: read_settings(flags), *operators)
 
     from relay.cli.run import run_program
 

@@ -89,11 +89,16 @@ def problem(status: int, text: str, allow: str = "") -> Answer:
 class Api:
     """The routes of one program."""
 
-    def __init__(self, routes: list[Route]) -> None:
+    def __init__(
+        self, routes: list[Route], refused: Callable[[Request], Answer | None] | None = None
+    ) -> None:
+        """`refused` has the rules of the door that requests come by, where it is no unix socket:
+        the answer to what is not to be asked there."""
         self._routes = {(route.method, route.path): route for route in routes}
+        self._refused = refused or refused_at_socket
 
     async def answer(self, request: Request) -> Answer:
-        if refusal := refused(request):
+        if refusal := self._refused(request):
             return refusal
         path, _, query = request.target.partition("?")
         route = self._routes.get((request.method, path))
@@ -109,7 +114,7 @@ class Api:
             return problem(status, str(error))
 
 
-def refused(request: Request) -> Answer | None:
+def refused_at_socket(request: Request) -> Answer | None:
     """The answer to whom a web page may have sent."""
     host = request.headers.get("host", "")
     if host.partition(":")[0].lower() != HOST:

@@ -39,9 +39,9 @@ async def run(
     config: ServerSettings,
     log: EventLog,
     reread: Callable[[], ServerSettings] | None = None,
-    operate: Operate | None = None,
+    *operators: Operate,
 ) -> None:
-    """Serve until cancelled, or until `operate` ends it, then let the streams finish. Raises
+    """Serve until cancelled, or until an operator ends it, then let the streams finish. Raises
     `LocalError` when it cannot begin. `reread` gives the configuration as it is now, for SIGHUP."""
     engine = Engine(asyncio.get_running_loop())
     sink = LogSink(log)
@@ -55,9 +55,9 @@ async def run(
             events.emit(Listening(name_of(sock)))
         async with anyio.create_task_group() as tasks:
             await tasks.start(_reload_on_signal, relay, supervisor, reread)
-            if operate is not None:
-                reload = partial(_reload, relay, supervisor, reread)
-                running = RunningServer(relay, reload, tasks.cancel_scope.cancel)
+            reload = partial(_reload, relay, supervisor, reread)
+            running = RunningServer(relay, reload, tasks.cancel_scope.cancel)
+            for operate in operators:
                 tasks.start_soon(operate, running)
             tasks.start_soon(sink.run)
             tasks.start_soon(relay.judge.run)

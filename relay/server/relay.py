@@ -97,6 +97,11 @@ class Relay:
         """Bytes that wait for legs, in all."""
         return self._engine.waiting
 
+    @property
+    def draining(self) -> bool:
+        """It is about to end, and takes nothing new."""
+        return self._drain.begun
+
     async def reading(self) -> Reading:
         """The streams that are open; the traffic of legs and services is that of now."""
         return await read(self.legs)

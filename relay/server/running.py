@@ -1,5 +1,5 @@
 """A running relay-server, as far as others may look at it and change it: the seam that the control
-socket hangs on."""
+socket and `--http` hang on."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ class RunningServer:
 
 
 Operate = Callable[[RunningServer], Coroutine[Any, Any, None]]
-"""Runs beside B for as long as it does."""
+"""Runs beside B for as long as it does. Returns early, or not at all."""

@@ -7,7 +7,14 @@ from typing import Any, Final, Literal
 
 from relay.core.limits import BUSY_POLL
 from relay.core.window import MOST, START
-from relay.settings.kinds import MICROSECONDS, WINDOW_SIZE, one_of, show_size
+from relay.settings.kinds import (
+    HTTP_ADDRESS,
+    MICROSECONDS,
+    PRIVATE_FILE,
+    WINDOW_SIZE,
+    one_of,
+    show_size,
+)
 from relay.settings.option import option
 
 GENERAL: Final = "general"
@@ -46,6 +53,31 @@ def busy_poll_option(group: str) -> Any:
         group=group,
         help="poll for so long, where it pays, before going to sleep: small requests are answered "
         "sooner, for some processor time; 0: never (default {default})",
+    )
+
+
+def http_option(group: str, what: str) -> Any:
+    """`--http`, of all three programs."""
+    return option(
+        "--http",
+        kind=HTTP_ADDRESS,
+        default=None,
+        group=group,
+        fixed=True,
+        help=f"serve {what} there, such as 127.0.0.1:9222 or the path of a unix socket; "
+        "needs `pip install 'ssh-relay[web]'`",
+    )
+
+
+def http_token_option(group: str) -> Any:
+    """`--http-token-file`, of all three programs."""
+    return option(
+        "--http-token-file",
+        kind=PRIVATE_FILE,
+        default=None,
+        group=group,
+        fixed=True,
+        help="who asks must have the token in it; needed where --http is no loopback address",
     )
 
 

@@ -168,6 +168,21 @@ def _net_block_size(text: str) -> NetBlockSize:
     raise UsageError(f"{text!r}: give bits of IPv4 and IPv6 addresses, such as {default}")
 
 
+def _http_address(text: str) -> tuple[str, int] | Path:
+    if "/" in text:
+        return _path(text)
+    try:
+        return parse_listen(text)
+    except UsageError:
+        example = "127.0.0.1:9222, or the path of a unix socket, with a / in it"
+        raise UsageError(f"{text!r}: give HOST:PORT, such as {example}") from None
+
+
+def _show_http_address(address: tuple[str, int] | Path) -> str:
+    return str(address) if isinstance(address, Path) else format_address(*address)
+
+
+HTTP_ADDRESS: Final = Kind("ADDRESS", _http_address, _show_http_address)
 ADDRESS: Final = Kind("HOST:PORT", parse_listen, lambda address: format_address(*address))
 STARTUPS: Final = Kind("BEGIN:RATE:FULL", _startups)
 NET_BLOCK_SIZE: Final = Kind("IPV4:IPV6", _net_block_size)

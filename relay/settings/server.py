@@ -10,7 +10,12 @@ from typing import Final
 from relay.core import limits
 from relay.core.hold import HOLD
 from relay.core.limits import CLIENT_ALIVE_COUNT_MAX, CLIENT_ALIVE_INTERVAL, NetBlockSize, Startups
-from relay.settings.general import LogSettings, busy_poll_option
+from relay.settings.general import (
+    LogSettings,
+    busy_poll_option,
+    http_option,
+    http_token_option,
+)
 from relay.settings.kinds import (
     ADDRESS,
     CIPHER_LIST,
@@ -228,5 +233,7 @@ class ServerSettings:
         default=CLIENT_ALIVE_COUNT_MAX,
         help="give it up after so many questions without an answer; 0: never (default {default})",
     )
+    http: tuple[str, int] | Path | None = http_option("operation", "numbers and a page")
+    http_token_file: Path | None = http_token_option("operation")
     busy_poll: int = busy_poll_option("operation")
     log: LogSettings = part(LogSettings)

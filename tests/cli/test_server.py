@@ -40,6 +40,8 @@ client-alive-interval = 2.5
 client-alive-count-max = 0
 drain = 30
 hold = 5
+http = "0.0.0.0:9222"
+http-token-file = "/t"
 busy-poll = 50
 verbose = 1
 log-format = "json"
@@ -74,6 +76,8 @@ def test_every_flag_is_a_key(file: Path) -> None:
         client_alive_count_max=0,
         drain=30,
         hold=5,
+        http=("0.0.0.0", 9222),
+        http_token_file=Path("/t"),
         busy_poll=50,
         limits=Limits(
             Startups(5, 50, 20), 7, NetBlockSize(24, 56), 2.5, 3, 0, 4, 5, 6, 7 << 20, 8 << 20

@@ -1,0 +1,52 @@
+"""relay-server, as it is shown: by the operations of its control socket, but for those that change
+the program itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from relay.control.api import Api, Call
+from relay.control.of_server import ServerOperations
+from relay.observe.log import EventLog
+from relay.server.running import Operate, RunningServer
+from relay.web.address import Address
+from relay.web.app import Shown
+from relay.web.live import Live
+from relay.web.program import Web, web
+
+NOT_HERE: Final = frozenset({"/v1/drain", "/v1/reload"})
+"""Who looks may end what somebody does, and not what the operator does."""
+
+DRAINING: Final = "draining"
+
+
+@asynccontextmanager
+async def server_web(
+    address: Address, token_file: Path | None, log: EventLog
+) -> AsyncIterator[Operate]:
+    """Answer within; what is given shows the server once it runs. Raises `LocalError`."""
+    async with web(address, token_file, log) as one:
+
+        async def operate(running: RunningServer) -> None:
+            show(one, running)
+
+        yield operate
+
+
+def show(one: Web, running: RunningServer) -> None:
+    operations = ServerOperations(running)
+    relay = running.relay
+
+    async def status() -> Mapping[str, object]:
+        return (await operations.status(Call())).body
+
+    live = Live(status)
+    relay.events.subscribe(live)
+    one.site.shown = Shown(
+        not_ready=lambda: DRAINING if relay.draining else "",
+        api=Api(operations.routes(without=NOT_HERE), refused=lambda request: None),
+        live=live,
+    )

@@ -1,0 +1,121 @@
+"""`--http`: the real programs, seen by way of HTTP."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import requests
+
+from tests.programs.chain import Site, relay_server, start_chain
+from tests.programs.process import GUARD, Process
+from tests.programs.traffic import is_reset
+
+AT_LOOPBACK = ("--http", "127.0.0.1:0")
+
+
+def where(process: Process) -> str:
+    return "http://" + process.wait_for(r"http at (127\.0\.0\.1:\d+)")[1]
+
+
+def get(url: str, **more: Any) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(url, timeout=GUARD, **more)
+
+
+def test_a_chain_is_seen_and_a_stream_ended(site: Site) -> None:
+    chain = start_chain(site, b_options=AT_LOOPBACK)
+    client, _ = chain.stream()
+    url = where(chain.b.process)
+    assert get(f"{url}/healthz").text == "ok\n"
+    assert get(f"{url}/readyz").status_code == 200
+    (stream,) = get(f"{url}/v1/streams").json()["streams"]
+    assert (stream["service"], stream["comment"]) == ("gpu1:8000", "client")
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(f"{url}/v1/kick", json={"what": stream["stream"]}, timeout=GUARD)
+    assert answer.json()["streams"] == [stream["stream"]]
+    assert is_reset(client)
+    described = get(f"{url}/openapi.json").json()["paths"]
+    for path in ("/v1/drain", "/v1/reload"):
+        assert path not in described
+        assert get(f"{url}{path}").status_code == 404
+
+
+def test_what_happens_is_told_at_once(site: Site) -> None:
+    chain = start_chain(site, b_options=AT_LOOPBACK)
+    url = where(chain.b.process)
+    with get(f"{url}/v1/live", stream=True) as told:
+        lines = told.iter_lines(decode_unicode=True)
+        assert next(line for line in lines if line.startswith("event:")) == "event: totals"
+        client, service = chain.stream()
+        assert any('"name": "SpliceOpened"' in line for line in lines)
+        client.close()
+        service.close()
+        assert any('"name": "SpliceClosed"' in line for line in lines)
+
+
+def test_while_it_drains_it_is_not_ready(site: Site) -> None:
+    chain = start_chain(site, b_options=(*AT_LOOPBACK, "--drain", "60"))
+    client, service = chain.stream()
+    url = where(chain.b.process)
+    chain.b.process.signal(signal.SIGTERM)
+    chain.b.process.wait_for("stopping: ")
+    answer = get(f"{url}/readyz")
+    assert (answer.status_code, answer.text) == (503, "draining\n")
+    assert get(f"{url}/healthz").status_code == 200
+    client.close()
+    service.close()
+    assert chain.b.process.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("0.0.0.0:0", "--http-token-file"),
+        ("192.0.2.1:0", "cannot listen on 192.0.2.1:0"),
+        ("127.0.0.1", "such as 127.0.0.1:9222"),
+        ("/nowhere/http.sock", "/nowhere: No such file or directory"),
+    ],
+)
+def test_an_address_that_will_not_do(site: Site, address: str, said: str) -> None:
+    done = fails(site, "--http", address)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken(site: Site) -> None:
+    taken = where(relay_server(site, *AT_LOOPBACK).process).removeprefix("http://")
+    done = fails(site, "--http", taken)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert f"cannot listen on {taken}: Address already in use" in done.stderr
+
+
+def fails(site: Site, *options: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    script = f"import sys; {before}\nfrom relay.cli.server import main; sys.exit(main())"
+    arguments = ["--listen", "127.0.0.1:0", "--state-dir", str(site.folder / "state"), *options]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True, text=True, timeout=GUARD, check=False,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    return done
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_without_the_extra(site: Site, missing: str) -> None:
+    done = fails(site, *AT_LOOPBACK, before=f"sys.modules[{missing!r}] = None")
+    assert done.returncode == 2
+    assert "pip install 'ssh-relay[web]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_who_does_not_ask_for_it_does_not_load_it(site: Site) -> None:
+    """Not even where it is installed."""
+    script = "import sys, relay.cli.server, relay.server.program, relay.control.of_server\n"
+    script += "sys.exit(any(name in sys.modules for name in ('starlette', 'relay.web')))"
+    subprocess.run([sys.executable, "-c", script], check=True)
