@@ -69,6 +69,18 @@ class Refused(PeerError):
     """The peer understood and said no (authentication, a forward, a channel)."""
 
 
+class NotPublished(PeerError):
+    """Nobody publishes the service. Its agent may be there a moment later."""
+
+    passing: ClassVar[bool] = True
+
+
+class ServiceUnreachable(PeerError):
+    """Who publishes the service could not connect to it, or has no room for one more stream."""
+
+    passing: ClassVar[bool] = True
+
+
 class HostKeyRefused(PeerError):
     """The peer's host key is unknown, changed or revoked: nothing was sent to it."""
 

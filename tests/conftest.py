@@ -29,7 +29,7 @@ HERE: Final = Path(__file__).parent
 
 QUICK: Final = frozenset(
     {
-        "connect",
+        "opener",
         "core",
         "fuzz",
         "http",

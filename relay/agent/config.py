@@ -49,3 +49,8 @@ class EndpointConfig:
     """Must nobody else be able to write its `authorized_keys`?"""
     reverse: bool
     """Its sessions may ask for forwards the other way, from ports of this machine's loopback."""
+
+    @property
+    def target(self) -> str:
+        """For a person."""
+        return "sessions end to end"

@@ -105,8 +105,16 @@ class Publisher:
 
     async def attempt(self, up: Callable[[], None]) -> None:
         """Publish over a new leg until it is lost. Raises `RelayError`."""
-        client = self._config.client
-        leg = self._leg = await connect(client, self._events, self._engine)
+        leg = await connect(self._config.client, self._events, self._engine)
+        try:
+            await self.carry(leg, up)
+        finally:
+            leg.close()
+
+    async def carry(self, leg: ClientLeg, up: Callable[[], None]) -> None:
+        """Publish over this leg until it is lost; `up` is called once all that is wanted has been
+        asked for. Raises `RelayError`."""
+        self._leg = leg
         try:
             if leg.to_a_relay:
                 age = round(1000 * (anyio.current_time() - self._started))
@@ -127,9 +135,8 @@ class Publisher:
                     tasks.start_soon(self._endpoint.judge.run)
                 await leg.down.wait()
                 tasks.cancel_scope.cancel()
-            raise explain(leg.error or ConnectionError("connection closed"), client)
+            raise explain(leg.error or ConnectionError("connection closed"), self._config.client)
         finally:
-            leg.close()
             self._leg = None
             self.desired.leg_lost()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 import anyio
@@ -32,8 +33,33 @@ from relay.wire.numbers import SERVICE_DOWN, VERSION_START, OpenFailure
 
 Dial = Callable[[], Awaitable[socket.socket]]
 
-Publishable = Forward | EndpointConfig
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InProcess:
+    """A service that this process answers itself: none is dialled for its streams."""
+
+    bind: str | None
+    """As of a `Forward`."""
+    port: int
+    stream: Callable[[ClientLeg, str, int], ChannelHandler]
+    """Answers one, whose origin's host and port it is given. Raises `OpenRefused`."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return self.bind or "*"
+
+    @property
+    def target(self) -> str:
+        """For a person."""
+        return "this process"
+
+
+Publishable = Forward | EndpointConfig | InProcess
 """What an agent can publish: a service, or itself."""
+
+Answer = Callable[[str, int], ChannelHandler]
+"""Answers a stream, by its origin."""
 
 
 class Published:
@@ -55,7 +81,7 @@ class Published:
         self._said = said
         self._events = events
         # By what B says in `forwarded-tcpip`: the address as we asked for it, and the port.
-        self._targets: dict[tuple[str, int], tuple[Forward, Dial | SocksExit]] = {}
+        self._targets: dict[tuple[str, int], Answer] = {}
         leg.stream_handler = self._stream
 
     # -- as B is asked
@@ -69,7 +95,10 @@ class Published:
             # Streams for it may come right behind B's answer.
             if isinstance(what, Forward):
                 service = service_name(what, port)
-                self._targets[bind, port] = what, self._dial(what, service)
+                dial = self._dial(what, service)
+                self._targets[bind, port] = partial(self._joint, service, what.target, dial)
+            elif isinstance(what, InProcess):
+                self._targets[bind, port] = partial(what.stream, self._leg)
             granted(port)
 
         try:
@@ -105,7 +134,7 @@ class Published:
         """What is news: not that all is again as it was before a leg was lost."""
         service = service_name(what, port)
         is_news = service not in self._said
-        if is_news and isinstance(what, Forward) and not is_address(bind):
+        if is_news and not isinstance(what, EndpointConfig) and not is_address(bind):
             self._warn_if_ignored(service, bind, port)
         self._said.add(service)
         self._events.emit(ServiceGranted(service, target_of(what), is_news))
@@ -132,21 +161,25 @@ class Published:
         endpoint = self._endpoint
         if endpoint is not None and (host, port) == (endpoint.config.name, endpoint.config.port):
             return endpoint.stream(self._leg, origin_host, origin_port)
-        target = self._targets.get((host, port))
-        if target is None:
+        answer = self._targets.get((host, port))
+        if answer is None:
             raise OpenRefused(
                 OpenFailure.CONNECT_FAILED, f"{format_address(host, port)} is not published here"
             )
-        forward, dial_target = target
-        service = service_name(forward, port)
+        return answer(origin_host, origin_port)
+
+    def _joint(
+        self, service: str, target: str, dial: Dial | SocksExit, origin_host: str, origin_port: int
+    ) -> ChannelHandler:
+        """A stream and the socket that `dial` comes to."""
         origin = format_address(origin_host, origin_port)
-        self._events.emit(StreamOpened(service, origin, forward.target))
-        closed = partial(ServiceStreamClosed, service=service, origin=origin, target=forward.target)
+        self._events.emit(StreamOpened(service, origin, target))
+        closed = partial(ServiceStreamClosed, service=service, origin=origin, target=target)
         ended = tell_end(self._events, closed)
-        if isinstance(dial_target, SocksExit):
-            return SocksStream(self._leg, dial_target, ended)
+        if isinstance(dial, SocksExit):
+            return SocksStream(self._leg, dial, ended)
         joint = Endpoint(self._leg, ended)
-        joint.serve(dial_target)
+        joint.serve(dial)
         return joint
 
 
@@ -163,7 +196,7 @@ def service_name(what: Publishable, port: int) -> str:
 
 
 def target_of(what: Publishable) -> str:
-    return "sessions end to end," if isinstance(what, EndpointConfig) else what.target
+    return f"{what.target}," if isinstance(what, EndpointConfig) else what.target
 
 
 def requested_address(what: Publishable) -> str:

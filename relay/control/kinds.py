@@ -71,7 +71,7 @@ def describe(
         text, listening, target = str(what), what.listening, what.target
     else:
         text = listening = format_address(what.name, what.port)
-        target = "sessions end to end"
+        target = what.target
     return {
         "kind": kind_of(what, kinds),
         "forward": text,

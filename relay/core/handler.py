@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Final
 
-from relay.errors import LegLost, LocalError, Refused, RelayError
+from relay.errors import (
+    LegLost,
+    LocalError,
+    NotPublished,
+    Refused,
+    RelayError,
+    ServiceUnreachable,
+)
 from relay.wire import numbers
 
 
@@ -16,11 +25,17 @@ class OpenRefused(LocalError):
         self.code = code
 
 
+_REFUSALS: Final[Mapping[int, type[RelayError]]] = {
+    numbers.OpenFailure.ADMINISTRATIVELY_PROHIBITED: Refused,
+    numbers.OpenFailure.NOT_PUBLISHED: NotPublished,
+    numbers.OpenFailure.STOPPING: LegLost,
+}
+
+
 def refusal(code: int, reason: str) -> RelayError:
     """What our CHANNEL_OPEN comes to that the peer refuses. A service that is not there now may be
     there later; a right hardly will."""
-    prohibited = code == numbers.OpenFailure.ADMINISTRATIVELY_PROHIBITED
-    return Refused(reason) if prohibited else LegLost(reason)
+    return _REFUSALS.get(code, ServiceUnreachable)(reason)
 
 
 class ChannelHandler(ABC):

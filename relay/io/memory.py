@@ -116,8 +116,8 @@ class MemoryStream(Port, ByteStream):
     # -- how it begins
 
     async def open(self, kind: bytes, fields: bytes) -> None:
-        """Ask the peer for the channel. Raises `Refused`, or `LegLost` for what may be there
-        later."""
+        """Ask the peer for the channel. Raises `Refused`, or for what may be there later
+        `NotPublished`, `ServiceUnreachable` or `LegLost`."""
         self._answer = self._loop.create_future()
         self.ask(kind, fields)
         try:

@@ -38,6 +38,8 @@ class Gate(Generic[Way]):
         # How many wait for a leg, and the news that somebody does.
         self._waiting = 0
         self._came = anyio.Event()
+        # Why there will be none any more.
+        self._failure: Exception | None = None
 
     @property
     def leg(self) -> Way | None:
@@ -55,6 +57,11 @@ class Gate(Generic[Way]):
         self._opened_at = anyio.current_time()
         opened, self._opened = self._opened, anyio.Event()
         opened.set()
+
+    def fail(self, error: Exception) -> None:
+        """There will be no leg any more: who waits for one with `next_leg` is given the error."""
+        self._failure = error
+        self._opened.set()
 
     async def wanted(self) -> None:
         """Return when somebody waits for a leg."""
@@ -85,7 +92,7 @@ class Gate(Generic[Way]):
         leg: Way | None = None
         try:
             await anyio.sleep(pause)
-            leg = await self._next_leg(visitor.came + self.wait)
+            leg = await self.next_leg(visitor.came + self.wait)
         finally:
             # Also when the program ends, since a socket hangs on it.
             if leg is None:
@@ -93,7 +100,9 @@ class Gate(Generic[Way]):
         if leg is not None:
             visitor.begin(leg)
 
-    async def _next_leg(self, until: float) -> Way | None:
+    async def next_leg(self, until: float) -> Way | None:
+        """The leg, as soon as there is one; None: there is none by then. Raises what the gate has
+        failed with."""
         leg: Way | None = None
         self._waiting += 1
         came, self._came = self._came, anyio.Event()
@@ -101,6 +110,8 @@ class Gate(Generic[Way]):
         try:
             with anyio.CancelScope(deadline=until):
                 while (leg := self.leg) is None:
+                    if self._failure is not None:
+                        raise self._failure
                     await self._opened.wait()
         finally:
             self._waiting -= 1

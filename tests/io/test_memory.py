@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.port import State
-from relay.errors import LegLost, Refused
+from relay.errors import LegLost, NotPublished, Refused, ServiceUnreachable
 from relay.io.memory import SMALL, MemoryStream, StreamAttribute
 from relay.wire import numbers
 from relay.wire.numbers import (
@@ -97,8 +97,9 @@ def begun(work: Awaitable[Any]) -> asyncio.Future[Any]:
     ("code", "error"),
     [
         (OpenFailure.ADMINISTRATIVELY_PROHIBITED, Refused),
-        (OpenFailure.CONNECT_FAILED, LegLost),
-        (OpenFailure.NOT_PUBLISHED, LegLost),
+        (OpenFailure.CONNECT_FAILED, ServiceUnreachable),
+        (OpenFailure.NOT_PUBLISHED, NotPublished),
+        (OpenFailure.STOPPING, LegLost),
     ],
 )
 async def test_an_open_that_is_refused(code: OpenFailure, error: type[Exception]) -> None:
