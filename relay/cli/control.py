@@ -205,4 +205,8 @@ def _row(forward: Mapping[str, Any]) -> tuple[str, str, str]:
         state += f": {forward['reason'].removeprefix(listening + ': ')}"
     if forward["again_in"] is not None:
         state += f"; again in {duration(forward['again_in'])}"
+    if forward["stream_refused"]:
+        # For so long nobody has been served: what was said last may tell a time of its own.
+        state += f"; refused for {duration(forward['stream_refused_for'])}: "
+        state += forward["stream_refused"]
     return listening, f"-> {forward['target']}", state

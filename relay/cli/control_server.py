@@ -128,7 +128,11 @@ def lines(name: str, body: Row) -> list[str]:
 def _status(body: Row) -> list[str]:
     rows = [
         ("legs", f"{body['legs']} (connections: {body['connections']})"),
-        ("services", str(body["services"])),
+        (
+            "services",
+            f"{body['services']} (down: {body['services_down']}, without their agent: "
+            f"{body['services_held']})",
+        ),
         ("streams", f"{body['streams']} ({body['streams_opened']} since the start)"),
         ("bytes", f"{size(body['bytes_there'])} to services, {size(body['bytes_back'])} back"),
         ("waiting", f"{size(body['bytes_waiting'])}; {body['stalls']} stalls since the start"),
@@ -155,8 +159,9 @@ def _leg(row: Row) -> Sequence[str]:
 
 
 def _service(row: Row) -> Sequence[str]:
+    state = ": ".join(filter(None, (row["state"], row["reason"])))
     return (
-        row["service"], str(row["leg"]), row["comment"] or "no comment", row["peer"],
+        row["service"], state, str(row["leg"]), row["comment"] or "no comment", row["peer"],
         age(row["seconds"]), str(row["streams"]), size(row["bytes_there"]),
         size(row["bytes_back"]), size(row["bytes_waiting"]), str(row["stalls"]),
     )  # fmt: skip
@@ -178,8 +183,8 @@ _TABLES: Final[Mapping[str, tuple[Sequence[str], Callable[[Row], Sequence[str]]]
         _leg,
     ),
     "services": (
-        ("SERVICE", "LEG ", "KEY", "FROM", "AGE ", "STREAMS ", "THERE ", "BACK ", "WAITING ",
-         "STALLS "),
+        ("SERVICE", "STATE", "LEG ", "KEY", "FROM", "AGE ", "STREAMS ", "THERE ", "BACK ",
+         "WAITING ", "STALLS "),
         _service,
     ),
     "streams": (

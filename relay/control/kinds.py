@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from relay.core.forward import Forward, format_address, parse_forward
 from relay.core.forwards import Desired, Far
 from relay.errors import UsageError
+from relay.life.running import Trouble
 from relay.observe.lines import duration
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ def state_of(desired: Desired[Publishable]) -> str:
 
 
 def describe(
-    desired: Desired[Publishable], kinds: tuple[str, ...], now: float
+    desired: Desired[Publishable],
+    kinds: tuple[str, ...],
+    now: float,
+    trouble: Trouble | None = None,
 ) -> Mapping[str, object]:
     """One forward as JSON."""
     what = desired.key
@@ -81,6 +85,8 @@ def describe(
         "port": desired.port or (what.port or None),
         "reason": reason,
         "again_in": round(again, 3) if state == "refused" and again < 1e9 else None,
+        "stream_refused": trouble.reason if trouble is not None else "",
+        "stream_refused_for": round(now - trouble.since, 3) if trouble is not None else None,
     }
 
 

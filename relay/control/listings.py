@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+import anyio
 
 from relay.control.pages import Key, Listing
 from relay.core.traffic import Traffic
@@ -11,7 +13,7 @@ from relay.events import LegName
 from relay.server.kick import stream_id
 from relay.server.reading import Stream
 from relay.server.routes import AgentRoute
-from relay.server.services import Services
+from relay.server.services import Absent, Services
 from relay.ssh.listener import Visitor
 from relay.ssh.server import ServerLeg
 
@@ -42,28 +44,40 @@ def legs(published: Services) -> Listing[ServerLeg]:
     )
 
 
-def services(waiting: Mapping[Traffic, int]) -> Listing[AgentRoute]:
+def services(waiting: Mapping[Traffic, int]) -> Listing[AgentRoute | Absent]:
     """`waiting` are the bytes that B holds."""
+
+    def number(count: Callable[[AgentRoute], int]) -> Callable[[AgentRoute | Absent], int]:
+        return lambda one: 0 if isinstance(one, Absent) else count(one)
+
     return Listing(
         {
-            "service": lambda route: route.name,
-            "leg": lambda route: route.leg.number,
-            "fingerprint": lambda route: route.leg.name.fingerprint,
-            "comment": lambda route: route.leg.name.comment,
-            "peer": lambda route: route.leg.peer,
-            "seconds": lambda route: _age(route.since),
-            "streams": lambda route: route.traffic.open,
-            "streams_opened": lambda route: route.traffic.opened,
-            "bytes_there": lambda route: route.traffic.sent,
-            "bytes_back": lambda route: route.traffic.received,
-            "bytes_waiting": lambda route: waiting.get(route.traffic, 0),
-            "stalls": lambda route: route.traffic.stalls,
+            "service": lambda one: one.name,
+            "state": lambda one: one.state if isinstance(one, Absent) else "up",
+            "reason": lambda one: one.reason if isinstance(one, Absent) else "",
+            "leg": lambda one: one.leg.number,
+            "fingerprint": lambda one: one.leg.name.fingerprint,
+            "comment": lambda one: one.leg.name.comment,
+            "peer": lambda one: one.leg.peer,
+            "seconds": _in_this_state,
+            "streams": number(lambda route: route.traffic.open),
+            "streams_opened": number(lambda route: route.traffic.opened),
+            "bytes_there": number(lambda route: route.traffic.sent),
+            "bytes_back": number(lambda route: route.traffic.received),
+            "bytes_waiting": number(lambda route: waiting.get(route.traffic, 0)),
+            "stalls": number(lambda route: route.traffic.stalls),
         },
-        texts=("service", *WHO),
-        identity=lambda route: (route.name, route.leg.number),
+        texts=("service", "state", "reason", *WHO),
+        identity=lambda one: (one.name, one.leg.number),
         identified_by=(str, int),
-        searched=("service", *WHO),
+        searched=("service", "state", "reason", *WHO),
     )
+
+
+def _in_this_state(one: AgentRoute | Absent) -> float:
+    if isinstance(one, Absent):
+        return max(0.0, round(anyio.current_time() - one.since, 3))
+    return _age(one.since)
 
 
 def streams(names: Mapping[Traffic, str]) -> Listing[Stream]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,9 @@ from relay.io.turns import in_turn
 from relay.observe import loop_delay
 from relay.observe.log import EventLog
 from relay.server.kick import kick
+from relay.server.routes import AgentRoute
 from relay.server.running import RunningServer
+from relay.server.services import Absent
 
 PROGRAM: Final = "relay-server"
 VERSION: Final = 1
@@ -89,7 +92,10 @@ class ServerOperations:
         listing = listings.services(waiting)
         asked = wanted(call.query, listing)
         waiting.update((await self._relay.reading()).waiting)
-        services = await page("services", self._relay.services, listing, asked)
+        rows: Iterable[AgentRoute | Absent] = chain(
+            self._relay.services, self._relay.services.absent()
+        )
+        services = await page("services", rows, listing, asked)
         return Answer(200, {"version": VERSION, **services})
 
     async def _streams(self, call: Call) -> Answer:
@@ -108,6 +114,7 @@ class ServerOperations:
         server, counters = self._relay, self._relay.counters
         traffic = server.services.traffic
         await server.reading()
+        absent = Counter(one.state for one in server.services.absent())
         late = await loop_delay.longest()
         return Answer(200, {
             "version": VERSION,
@@ -118,6 +125,8 @@ class ServerOperations:
             "legs": server.legs.logged_in,
             "connections": len(server.legs),
             "services": len(server.services),
+            "services_down": absent["down"],
+            "services_held": absent["held"],
             "streams": traffic.open,
             "streams_opened": traffic.opened,
             "bytes_there": traffic.sent,

@@ -53,6 +53,14 @@ FORWARD: Final = object_of(
             "seconds until it is asked for again; null: it is not",
             {"type": ["number", "null"], "minimum": 0},
         ),
+        "stream_refused": described(
+            "-L: why the last connection to it was not served; empty: it was, or there was none",
+            TEXT,
+        ),
+        "stream_refused_for": described(
+            "seconds since one was first not served, and none since; null: it was",
+            {"type": ["number", "null"], "minimum": 0},
+        ),
     }
 )
 

@@ -43,7 +43,9 @@ SCHEMAS: Final[Schema] = {
     "Status": object_of({
         "version": VERSION, "program": TEXT, "release": TEXT, "pid": COUNT, "uptime": SECONDS,
         "legs": COUNT, "connections": described("those that have not logged in as well", COUNT),
-        "services": COUNT, "streams": COUNT, "streams_opened": COUNT,
+        "services": described("that are up", COUNT),
+        "services_down": COUNT, "services_held": COUNT,
+        "streams": COUNT, "streams_opened": COUNT,
         "bytes_there": described("to services", COUNT), "bytes_back": COUNT,
         "bytes_waiting": described("that a side has yet to take", COUNT),
         "stalls": described(
@@ -62,8 +64,14 @@ SCHEMAS: Final[Schema] = {
     }),
     "Services": page_of("services", "Service"),
     "Service": object_of({
-        "service": TEXT, "leg": COUNT, "fingerprint": TEXT, "comment": TEXT, "peer": TEXT,
-        "seconds": SECONDS, "streams": COUNT, "streams_opened": COUNT,
+        "service": TEXT,
+        "state": described(
+            "up: it is published; down: it does not answer, says its agent; held: its agent is "
+            "gone, and who opens it waits a moment for it", {"enum": ["up", "down", "held"]}),
+        "reason": described("why it is not up", TEXT),
+        "leg": COUNT, "fingerprint": TEXT, "comment": TEXT, "peer": TEXT,
+        "seconds": described("that it is in this state", SECONDS),
+        "streams": COUNT, "streams_opened": COUNT,
         "bytes_there": COUNT, "bytes_back": COUNT, "bytes_waiting": COUNT, "stalls": COUNT,
     }),
     "Streams": page_of("streams", "Stream"),

@@ -141,7 +141,8 @@ class Operations:
         return parse(str(given["kind"]), str(given["forward"]), self._kinds)
 
     def _describe(self, desired: Desired[Any]) -> Mapping[str, object]:
-        return describe(desired, self._kinds, anyio.current_time())
+        trouble = self._running.trouble(desired.key)
+        return describe(desired, self._kinds, anyio.current_time(), trouble)
 
     def _forwards(self) -> list[Mapping[str, object]]:
         return [self._describe(one) for one in self._running.desired.forwards]

@@ -10,7 +10,7 @@ Pure: what happens comes with the time at which it does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -55,6 +55,10 @@ class DownServices(Generic[Teller]):
 
     def __len__(self) -> int:
         return len(self._down)
+
+    def __iter__(self) -> Iterator[tuple[ServiceKey, Down[Teller]]]:
+        """As they are now."""
+        return iter(tuple(self._down.items()))
 
     def get(self, key: ServiceKey) -> Down[Teller] | None:
         return self._down.get(key)

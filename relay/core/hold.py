@@ -14,7 +14,7 @@ the methods return, in the order in which they came.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -77,6 +77,10 @@ class Hold(Generic[Owner, Visitor]):
     def __len__(self) -> int:
         """How many wait."""
         return len(self._wanted)
+
+    def missed(self) -> Iterator[tuple[ServiceKey, Owner, float]]:
+        """The services that are missed now, who had published each, and since when it is gone."""
+        return iter([(key, one.owner, one.since) for key, one in self._missed.items()])
 
     def lost(self, key: ServiceKey, owner: Owner, now: float, whose: Hashable = None) -> None:
         """The last agent of this service is gone. `whose` is the key that it was published with."""

@@ -13,6 +13,16 @@ from relay.life.supervise import Supervisor
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why streams of a forward are refused, since the last that was not."""
+
+    reason: str
+    """What was said last."""
+    since: float
+    """When it was said first, in anyio's time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Running(Generic[Key]):
     """What there is to look at and to change while it runs."""
 
@@ -24,6 +34,8 @@ class Running(Generic[Key]):
     """The server's version line and the cipher; empty: there is no connection."""
     exit: Callable[[], object]
     """End the program as a signal does, soon."""
+    trouble: Callable[[Key], Trouble | None] = lambda key: None
+    """What was the matter with the last stream of a forward."""
 
 
 Operate = Callable[[Running[Key]], Coroutine[Any, Any, None]]

@@ -9,6 +9,7 @@ from relay.core.forward import Forward
 from relay.core.forwards import Desired
 from relay.events import Events
 from relay.io.local import EVERY_ADDRESS, LOOPBACK, addresses_of, listen, listen_unix
+from relay.life.running import Trouble
 from relay.opener.config import ConnectConfig
 from relay.opener.dynamic import DynamicForward
 from relay.opener.gate import Gate
@@ -47,6 +48,11 @@ class Listeners:
         self._ready = True
         for opened in self._open.values():
             opened.say_ready()
+
+    def trouble(self, forward: Forward) -> Trouble | None:
+        """What was the matter with its last stream. (`-D` has no one target.)"""
+        opened = self._open.get(forward)
+        return opened.trouble if isinstance(opened, LocalForward) else None
 
     def close(self) -> None:
         """Accept no more."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import anyio
+
 from relay.core.channel import Half
 from relay.core.forward import Forward
 from relay.core.services import GOODBYE, NOT_PUBLISHED, is_address
@@ -14,6 +16,7 @@ from relay.events import Events
 from relay.events.client import Closed, LocalStreamClosed, Ready, StreamWaits
 from relay.io.endpoint import Endpoint, tell_end
 from relay.io.local import Acceptor, name_of
+from relay.life.running import Trouble
 from relay.opener.gate import Gate, Visitor
 from relay.ssh.client import ClientLeg
 from relay.wire.messages import LONGEST_REASON, streamlocal_fields, tcpip_fields
@@ -48,6 +51,8 @@ class LocalForward:
         # The service has been there, since this was opened. One that never was is a wrong name, or
         # its agent has yet to come: nobody waits for that.
         self._was_there = False
+        # Why the last stream was refused; None: it was not, or there was none.
+        self.trouble: Trouble | None = None
         self._acceptors = [Acceptor(sock, self._accepted) for sock in sockets]
 
     def say_ready(self) -> None:
@@ -85,7 +90,12 @@ class LocalForward:
             fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
         target = self._forward.target
         closed = partial(LocalStreamClosed, listening=self._name, target=target)
-        ended = tell_end(self._events, closed)
+        tell = tell_end(self._events, closed)
+
+        def ended(endpoint: Endpoint, reason: str) -> None:
+            if endpoint.refused:
+                self._refused(reason.removeprefix("refused: "))
+            tell(endpoint, reason)
 
         def begin(leg: ClientLeg) -> None:
             LocalEndpoint(leg, ended, not_yet, self._is_there).open(sock, kind, fields)
@@ -96,6 +106,7 @@ class LocalForward:
                 return
             if self._gate.may_enter_again(visitor, stopping=code is OpenFailure.STOPPING):
                 endpoint.take_back()
+                self._refused(NOT_YET[code])
                 self._say_waiting(visitor, NOT_YET[code])
                 self._gate.enter_again(visitor)
 
@@ -104,6 +115,11 @@ class LocalForward:
 
     def _is_there(self) -> None:
         self._was_there = True
+        self.trouble = None
+
+    def _refused(self, reason: str) -> None:
+        since = self.trouble.since if self.trouble is not None else anyio.current_time()
+        self.trouble = Trouble(reason, since)
 
     def _say_waiting(self, visitor: Visitor[ClientLeg], reason: str) -> None:
         self._events.emit(StreamWaits(self._name, self._forward.target, reason, visitor.again))

@@ -73,7 +73,9 @@ async def forward(
                 tasks.start_soon(obey, prompt, desired)
                 if operate is not None:
                     end = tasks.cancel_scope.cancel
-                    running = Running(supervising, desired, carried.streams, carried.about, end)
+                    running = Running(
+                        supervising, desired, carried.streams, carried.about, end, listeners.trouble
+                    )
                     tasks.start_soon(operate, running)
                 await supervising.run(carried.attempt)
         waiting.cancel_scope.cancel()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NoReturn
 
 from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.hold import Hold
-from relay.core.services import Service, service_key, wanted_key
+from relay.core.services import Service, ServiceKey, service_key, wanted_key
 from relay.errors import ProtocolViolation
 from relay.ssh.server import ServerLeg
 from relay.wire import messages
@@ -112,6 +112,10 @@ class HeldOpens:
         key = service_key(service.bind, service.port)
         self._hold.lost(key, holder, now, holder.identity)
         self._await_end()
+
+    def missed(self) -> Iterator[tuple[ServiceKey, ServerLeg, float]]:
+        """As of `Hold`, in the loop's time."""
+        return self._hold.missed()
 
     def published(self, service: Service[ServerLeg]) -> None:
         """It is there again."""

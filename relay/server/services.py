@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -21,6 +22,7 @@ from relay.core.services import (
     ServiceRefusal,
     is_address,
     is_privileged,
+    key_address,
     service_key,
     unmarked,
     wanted_key,
@@ -46,7 +48,25 @@ from relay.ssh.server import ServerLeg
 from relay.wire.messages import forward_fields, service_refused
 from relay.wire.numbers import ASK_AGAIN, SERVICE_REFUSED, SERVICE_TAKEN
 
+AGENT_GONE: Final = "its agent is gone"
+"""Why a service is held."""
+
 DOES_NOT_ANSWER: Final = "the service behind it does not answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A service that is not published, of which B knows why."""
+
+    name: str
+    leg: ServerLeg
+    """That of its agent, which is gone if the service is held."""
+    since: float
+    """In the loop's time."""
+    state: str
+    """`down`: it does not answer, says its agent. `held`: its agent is gone, and who opens it waits
+    for that."""
+    reason: str
 
 
 class Services:
@@ -347,6 +367,16 @@ class Services:
     def nearly(self, host: str, port: int) -> Iterator[ServiceKey]:
         key = wanted_key(host, port)
         return filter(self._registry.has, nearly(key) if key is not None else ())
+
+    def absent(self) -> Iterator[Absent]:
+        """Those that are down, and those that are held."""
+        for key, down in self._down:
+            holders = self._registry.all_at(*key)
+            if not any(one.holder is down.teller for one in holders):  # It is about to withdraw it.
+                yield Absent(key_address(key), down.teller, down.since, "down", down.reason)
+        for key, leg, since in self._held.missed():
+            if not self._registry.all_at(*key):
+                yield Absent(key_address(key), leg, since, "held", AGENT_GONE)
 
     def missed(self, host: str, port: int) -> None:
         for service in self._registry.find_all(host, port)[:1]:

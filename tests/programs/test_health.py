@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from relay.control.client import ask
 from tests.programs.chain import NAMED, Site, relay_agent, relay_connect, relay_server
 from tests.programs.stock import login, refusal
 from tests.programs.test_control import operate
@@ -122,10 +124,37 @@ def test_who_opens_what_is_down_is_told_so_at_once(site: Site) -> None:
             assert "does not answer (connection refused, since" in text
 
     asyncio.run(visit())
+    # And by -O: at B what is the matter with it, at A what its clients have been told.
+    path = site.folder / "state" / "control.sock"
+    (row,) = ask(path, "GET", "/v1/services").body["services"]
+    assert (row["state"], row["reason"]) == ("down", "connection refused")
+    assert row["comment"] == "agent"
+    status = ask(path, "GET", "/v1/status").body
+    assert (status["services"], status["services_down"], status["services_held"]) == (0, 1, 0)
+    said = operate(site, b, "connect", "-O", "status")
+    assert re.search(rf"granted; refused for [\d.]+ s: gpu1:8000: {why}", said.out)
     answering(site, service.port)
     agent.wait_for("gpu1:8000 -> .* published", count=2)
     assert asked(port) == service.name
+    assert "refused for" not in operate(site, b, "connect", "-O", "status").out
+    (row,) = ask(path, "GET", "/v1/services").body["services"]
+    assert (row["state"], row["reason"]) == ("up", "")
     assert "granted" in operate(site, b, "agent", "-O", "status").out
+
+
+def test_a_leg_that_is_gone_is_told_as_that(site: Site) -> None:
+    """Whether its service is there nobody knows; who opens it waits."""
+    b = relay_server(site, "--hold", "3600")
+    service = answering(site)
+    agent, _ = relay_agent(site, b, NAMED, service.port)
+    path = site.folder / "state" / "control.sock"
+    assert [row["state"] for row in ask(path, "GET", "/v1/services").body["services"]] == ["up"]
+    agent.stop()
+    b.process.wait_for("gpu1:8000 withdrawn: its leg is down")
+    (row,) = ask(path, "GET", "/v1/services").body["services"]
+    assert (row["state"], row["reason"]) == ("held", "its agent is gone")
+    assert (row["comment"], row["streams"]) == ("agent", 0)
+    assert ask(path, "GET", "/v1/status").body["services_held"] == 1
 
 
 def test_what_is_down_at_the_start_comes_later(site: Site) -> None:
