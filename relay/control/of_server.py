@@ -133,7 +133,7 @@ class ServerOperations:
             "bytes_back": traffic.received,
             "bytes_waiting": server.waiting,
             "stalls": traffic.stalls,
-            "rekeys": server.legs.rekeys,
+            "rekeys": await server.legs.rekeys(),
             "loop_delay": round(late, 6),
             "logins": counters.logins,
             "logins_failed": counters.logins_failed,

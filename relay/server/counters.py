@@ -10,7 +10,7 @@ somebody reads (reading.py).
     for route in relay.services: route.name, route.since, route.leg
     traffic = route.traffic               # or leg.traffic, or of all: relay.services.traffic
     traffic.received, traffic.sent, traffic.open, traffic.opened, traffic.stalls
-    reading.waiting[traffic]; relay.waiting; relay.legs.rekeys; relay.counters.limits
+    reading.waiting[traffic]; relay.waiting; await relay.legs.rekeys(); relay.counters.limits
     await watch(histogram.observe)        # relay/observe/loop_delay.py, in a task of whose it is
 """
 

@@ -48,15 +48,15 @@ class AgentRoute:
 
     kind = b"forwarded-tcpip"
 
-    def __init__(self, service: Service[ServerLeg], all_traffic: Traffic) -> None:
-        """`all_traffic` counts the streams of all routes."""
+    def __init__(self, service: Service[ServerLeg], *counted: Traffic) -> None:
+        """`counted` is what counts its streams as well, beside its own traffic and its leg's."""
         self.service = service
         self.leg = service.holder
         self.name = str(service)
         # When it was published, in Unix time.
         self.since = time.time()
         self.traffic = Traffic()
-        self.traffics: tuple[Traffic, ...] = (self.traffic, self.leg.traffic, all_traffic)
+        self.traffics: tuple[Traffic, ...] = (self.traffic, self.leg.traffic, *counted)
 
     def fields(self, opener: ServerLeg) -> bytes:
         """RFC 4254 §7.2. Where it comes from, as B has seen it: A may say what it likes, and an

@@ -42,6 +42,7 @@ from relay.observe.lines import duration
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
 from relay.server.routes import AgentRoute
+from relay.server.totals import TrafficByName
 from relay.settings.server import ServerSettings
 from relay.ssh.listener import Listener
 from relay.ssh.server import ServerLeg
@@ -91,6 +92,7 @@ class Services:
         self._listeners: dict[Service[ServerLeg], Listener] = {}
         # Of all streams that there were.
         self.traffic = Traffic()
+        self.by_name = TrafficByName()
         # Agents of ours that were refused something; and who is being asked whether it is there.
         self._waiting: WaitingList[ServerLeg] = WaitingList()
         self._asked: set[ServerLeg] = set()
@@ -199,7 +201,8 @@ class Services:
             if listener is not None:
                 listener.close()
             raise
-        route = self._routes[service] = AgentRoute(service, self.traffic)
+        named = self.by_name.begin(str(service))
+        route = self._routes[service] = AgentRoute(service, self.traffic, named)
         if listener is not None:
             self._listeners[service] = listener
             listener.traffics = route.traffics
@@ -333,7 +336,8 @@ class Services:
 
     def _close(self, service: Service[ServerLeg], reason: str) -> None:
         """It is withdrawn from the registry."""
-        del self._routes[service]
+        route = self._routes.pop(service)
+        self.by_name.end(route.name, route.traffics[-1])
         identity = service.holder.identity
         self._count_of[identity] -= 1
         if not self._count_of[identity]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Set
 
 from relay.events import Events
 from relay.events.server import LegDown, LegUp, LoginFailed
+from relay.io.turns import in_turn
 from relay.life.admission import Admission
 from relay.settings.server import Limits
 from relay.ssh.server import TOO_MANY_CONNECTIONS, ServerLeg
@@ -47,10 +48,13 @@ class Legs:
         """How many have logged in."""
         return sum(map(len, self._by_identity.values()))
 
-    @property
-    def rekeys(self) -> int:
-        """How often keys were changed, on all legs that there were."""
-        return self._rekeys + sum(leg.mux.rekey.count for leg in self._all)
+    async def rekeys(self) -> int:
+        """How often keys were changed, on all legs that there were. Of ten thousand legs it is
+        asked in turn: one that goes meanwhile is counted as it was, and it never becomes fewer."""
+        count, legs = self._rekeys, tuple(self._all)
+        async for some in in_turn(legs):
+            count += sum(leg.mux.rekey.count for leg in some)
+        return count
 
     def of(self, identity: bytes) -> Set[ServerLeg]:
         """Those that have logged in with this key."""

@@ -8,14 +8,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from prometheus_client import Histogram
+
 from relay.control.api import Api, Call
 from relay.control.of_server import ServerOperations
 from relay.observe.log import EventLog
+from relay.observe.loop_delay import watch
 from relay.server.running import Operate, RunningServer
 from relay.web.address import Address
 from relay.web.app import Shown
 from relay.web.live import Live
+from relay.web.metrics import loop_delays
 from relay.web.program import Web, web
+from relay.web.server_metrics import server_metrics
 
 NOT_HERE: Final = frozenset({"/v1/drain", "/v1/reload"})
 """Who looks may end what somebody does, and not what the operator does."""
@@ -31,12 +36,14 @@ async def server_web(
     async with web(address, token_file, log) as one:
 
         async def operate(running: RunningServer) -> None:
-            show(one, running)
+            delays, saw = await loop_delays()
+            show(one, running, delays)
+            await watch(saw)
 
         yield operate
 
 
-def show(one: Web, running: RunningServer) -> None:
+def show(one: Web, running: RunningServer, delays: Histogram) -> None:
     operations = ServerOperations(running)
     relay = running.relay
 
@@ -47,6 +54,7 @@ def show(one: Web, running: RunningServer) -> None:
     relay.events.subscribe(live)
     one.site.shown = Shown(
         not_ready=lambda: DRAINING if relay.draining else "",
+        metrics=lambda: server_metrics(relay, delays),
         api=Api(operations.routes(without=NOT_HERE), refused=lambda request: None),
         live=live,
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.programs.chain import Site, relay_server, start_chain
+from tests.programs.chain import PUBLISHERS, Site, find, relay_server, start_chain
 from tests.programs.process import GUARD, Process
-from tests.programs.traffic import is_reset
+from tests.programs.traffic import MIB, is_reset, receive
 
 AT_LOOPBACK = ("--http", "127.0.0.1:0")
 
@@ -57,6 +59,46 @@ def test_what_happens_is_told_at_once(site: Site) -> None:
         client.close()
         service.close()
         assert any('"name": "SpliceClosed"' in line for line in lines)
+
+
+def metrics(url: str) -> dict[tuple[str, ...], float]:
+    """By their names, each with the values of its labels."""
+    text = get(f"{url}/metrics").text
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_of_a_chain(site: Site) -> None:
+    chain = start_chain(site, b_options=AT_LOOPBACK)
+    url = where(chain.b.process)
+    client, service = chain.stream()
+    client.sendall(b"x" * MIB)
+    client.shutdown(socket.SHUT_WR)
+    assert receive(service)[0] == MIB
+    told = metrics(url)
+    assert told["relay_legs",] == 2
+    assert told["relay_service_streams", "gpu1:8000"] == 1
+    assert told["relay_service_transferred_bytes_total", "there", "gpu1:8000"] == MIB
+    assert told["relay_transferred_bytes_total", "there"] == MIB
+    assert told["relay_service_streams", "other"] == 0
+    assert told["process_open_fds",] > 3
+    client.close()
+    service.close()
+    # Of an agent that comes back the service goes on, and is counted on.
+    chain.c.stop()
+    PUBLISHERS["relay-agent"](site, chain.b, "gpu1:8000", chain.service.port)
+    later = metrics(url)
+    assert later["relay_service_transferred_bytes_total", "there", "gpu1:8000"] == MIB
+    assert later["relay_published_services_total",] == 2
+    text = get(f"{url}/metrics").text
+    done = subprocess.run(
+        [find("promtool"), "check", "metrics"], input=text, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_while_it_drains_it_is_not_ready(site: Site) -> None:
@@ -106,7 +148,7 @@ def fails(site: Site, *options: str, before: str = "") -> subprocess.CompletedPr
     return done
 
 
-@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn", "prometheus_client"])
 def test_without_the_extra(site: Site, missing: str) -> None:
     done = fails(site, *AT_LOOPBACK, before=f"sys.modules[{missing!r}] = None")
     assert done.returncode == 2
