@@ -28,6 +28,7 @@ class OpenRefused(LocalError):
 _REFUSALS: Final[Mapping[int, type[RelayError]]] = {
     numbers.OpenFailure.ADMINISTRATIVELY_PROHIBITED: Refused,
     numbers.OpenFailure.NOT_PUBLISHED: NotPublished,
+    numbers.OpenFailure.UNKNOWN_SERVICE: NotPublished,
     numbers.OpenFailure.STOPPING: LegLost,
 }
 

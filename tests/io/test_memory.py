@@ -99,6 +99,7 @@ def begun(work: Awaitable[Any]) -> asyncio.Future[Any]:
         (OpenFailure.ADMINISTRATIVELY_PROHIBITED, Refused),
         (OpenFailure.CONNECT_FAILED, ServiceUnreachable),
         (OpenFailure.NOT_PUBLISHED, NotPublished),
+        (OpenFailure.UNKNOWN_SERVICE, NotPublished),
         (OpenFailure.STOPPING, LegLost),
     ],
 )
