@@ -31,7 +31,9 @@ The rules:
 7. An acceptor that takes too long for its answer holds up the opener no longer; when that is, the
    caller of `overdue` says. The number on its leg stays its own until it answers: B cannot take
    back an open (RFC 4254 §5.1). A confirmation that comes late is answered with CLOSE.
-8. What comes for a side whose leg may hold no more breaks the splice: both sides get CLOSE without
+8. An acceptor that refuses, or is lost before it has answered, may be passed over: the opener has
+   heard nothing yet, and its open goes to another one as a splice of its own (`passed_over`).
+9. What comes for a side whose leg may hold no more breaks the splice: both sides get CLOSE without
    EOF. To read no further from the other's leg would stop all who share that for the sake of one.
 """
 
@@ -222,6 +224,18 @@ class Splice:
         commands = [] if self._retired[Side.OPENER] else self._refuse(reason, code)
         return commands + self._retire(Side.ACCEPTOR)
 
+    @property
+    def is_awaited(self) -> bool:
+        """The opener waits for the acceptor's answer."""
+        answering = self.channels[Side.ACCEPTOR].receiving is Half.ANSWERING
+        return answering and not self._retired[Side.OPENER]
+
+    def passed_over(self) -> list[Command]:
+        """The acceptor refuses, or its leg is lost, while it `is_awaited`; what the opener asked
+        for is asked of another one (rule 8)."""
+        self.channels[Side.ACCEPTOR].refused()
+        return self._retire(Side.OPENER) + self._retire(Side.ACCEPTOR)
+
     def _refuse(self, reason: str, code: int = OpenFailure.CONNECT_FAILED) -> list[Command]:
         """Tell the opener that its channel will not be."""
         failure = messages.open_failure(self.channels[Side.OPENER].remote_id, code, reason)
@@ -288,7 +302,7 @@ class Splice:
         return [self._cut(side), *self._close(side), *self._close(_other(side))]
 
     def overflow(self, side: Side) -> list[Command]:
-        """The leg of `side` can hold no more of what comes for it (rule 8)."""
+        """The leg of `side` can hold no more of what comes for it (rule 9)."""
         return [self._cut(side), *self._close(side), *self._close(_other(side))]
 
     def request(self, side: Side, want_reply: bool) -> list[Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Protocol
 
@@ -23,6 +24,9 @@ class Route(Protocol):
     """Of the streams that went this way."""
     traffics: tuple[Traffic, ...]
     """That, and of whom else it is."""
+    refused_at: float
+    """When the service refused a stream, in the loop's time, and has taken none since; minus
+    infinity: it has not."""
 
     def fields(self, opener: ServerLeg) -> bytes:
         """What the open says of the service and of where the stream comes from."""
@@ -44,7 +48,7 @@ class AgentRoute:
     """Over the leg of the agent that has published the service. Outlives the service for as long
     as streams are open that went this way."""
 
-    __slots__ = ("leg", "name", "service", "since", "traffic", "traffics")
+    __slots__ = ("leg", "name", "refused_at", "service", "since", "traffic", "traffics")
 
     kind = b"forwarded-tcpip"
 
@@ -55,6 +59,7 @@ class AgentRoute:
         self.name = str(service)
         # When it was published, in Unix time.
         self.since = time.time()
+        self.refused_at = -math.inf
         self.traffic = Traffic()
         self.traffics: tuple[Traffic, ...] = (self.traffic, self.leg.traffic, *counted)
 

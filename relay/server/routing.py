@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from relay.core.forward import format_address
 from relay.core.handler import ChannelHandler, OpenRefused
+from relay.core.limits import ANSWER_TIMEOUT
 from relay.core.services import GOODBYE, NOT_PUBLISHED, ServiceKey, key_address
 from relay.events import Events
 from relay.events.server import StreamHeld, StreamRefused
@@ -21,6 +23,15 @@ from relay.wire.numbers import PRIVATE_FAILURES, OpenFailure
 SEARCHES_PER_SECOND: Final = 20
 """For names that may have been meant: each takes up to 1.6 ms, and whoever is refused opens may ask
 for more of them without end. People who mistype are rarer."""
+
+PASSED_OVER: Final = 5.0
+"""Seconds for which an agent whose service has refused a stream is asked after all others: a
+service that is started anew is back by then, and one that stays away costs one open more in so
+long. (Who checks its service, by --check, withdraws it.)"""
+
+MOST_TRIED: Final = 8
+"""Agents that are asked for one stream: who opens streams must not make B open many times as
+many."""
 
 NOT_YOURS: Final = "this key may not open it"
 
@@ -54,6 +65,21 @@ class Outlook(NamedTuple):
         return self.reason + (f" (did you mean {self.near}?)" if self.near else "")
 
 
+@dataclass(slots=True)
+class Tried:
+    """How an open has been tried so far."""
+
+    opener: ServerLeg
+    host: str
+    port: int
+    until: float
+    """After this no other agent is asked, in the loop's time: with the last one's own time to
+    answer, an opener waits for twice `ANSWER_TIMEOUT` at most."""
+    legs: list[ServerLeg] = field(default_factory=list)
+    """The agents that were asked. (Not their routes: who refuses, publishes again and refuses would
+    be asked without end.)"""
+
+
 class Router:
     """Answers opens: by a stream, by a wait, or by a refusal."""
 
@@ -77,11 +103,30 @@ class Router:
             raise self._refusal(leg, wanted, refusal)
         if not routes:
             return self._hold(leg, host, port, partial(self.open_stream, leg, host, port))
-        # Of several that share it, who has the fewest open streams; of these, the longest there.
-        route = min(routes, key=_open_streams)
+        route = min(routes, key=partial(_worth, leg.loop.time()))
         if leg.full() or route.full(leg.identity):
             raise _too_many(wanted)
-        return SplicedStream(leg, route, self._events).ends[0]
+        first = Tried(leg, host, port, leg.loop.time() + ANSWER_TIMEOUT)
+        return self._splice(first, route).ends[0]
+
+    def _splice(self, tried: Tried, route: Route) -> SplicedStream:
+        tried.legs.append(route.leg)
+        return SplicedStream(tried.opener, route, self._events, partial(self._elsewhere, tried))
+
+    def _elsewhere(self, tried: Tried, stream: SplicedStream) -> SplicedStream | None:
+        """An agent has not served a stream of which nothing has passed yet. Another that shares the
+        service, if there is one: all is judged anew."""
+        leg, now = tried.opener, tried.opener.loop.time()
+        if not leg.alive or now >= tried.until or len(tried.legs) >= MOST_TRIED:
+            return None
+        found, _ = self._look(leg, tried.host, tried.port)
+        routes = [
+            route for route in found
+            if route.leg not in tried.legs and not route.full(leg.identity)
+        ]  # fmt: skip
+        if not routes:
+            return None
+        return self._splice(tried, min(routes, key=partial(_worth, now)))
 
     def outlook(self, leg: ServerLeg, host: str, port: int) -> Outlook | None:
         """What would become of that now; None: a stream. It tells no key more than an open does."""
@@ -143,8 +188,10 @@ class Router:
         return OpenRefused(code, f"{wanted}: {reason}")
 
 
-def _open_streams(route: Route) -> int:
-    return route.traffic.open
+def _worth(now: float, route: Route) -> tuple[bool, int]:
+    """The least is asked first. Of several that share a service, who has not just refused, as who
+    refuses has the fewest streams; of these, who has the fewest; of these, the longest there."""
+    return now - route.refused_at < PASSED_OVER, route.traffic.open
 
 
 def _too_many(wanted: str) -> OpenRefused:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 
 from relay.core.channel import MIN_PACKET, Half
 from relay.core.handler import ChannelHandler
@@ -79,10 +81,7 @@ class SpliceEnd(ChannelHandler):
     def failed(self, code: int, reason: str) -> None:
         if code >= PRIVATE_FAILURES:  # What such a code means, B alone says to its clients.
             code = OpenFailure.CONNECT_FAILED
-        commands = self.stream.splice.failed(self.side, code, reason)
-        self.stream.patience.answered()
-        self.stream.failure = reason
-        self.stream.run(commands)
+        self.stream.failed(self.side, code, reason)
 
     def overflow(self) -> None:
         self.stream.overflow(self.side)
@@ -94,7 +93,16 @@ class SpliceEnd(ChannelHandler):
 class SplicedStream:
     """A splice and its two ends, from A's CHANNEL_OPEN until both numbers are free again."""
 
-    def __init__(self, opener: ServerLeg, route: Route, events: Events) -> None:
+    def __init__(
+        self,
+        opener: ServerLeg,
+        route: Route,
+        events: Events,
+        elsewhere: Callable[[SplicedStream], SplicedStream | None] = lambda stream: None,
+    ) -> None:
+        """`elsewhere` makes the stream that is tried when this one's agent has refused it, or is
+        lost before it has answered."""
+        self._elsewhere = elsewhere
         self.began = time.monotonic()
         # Why it broke or never came to be; empty when it ended by itself.
         self.failure = ""
@@ -112,6 +120,7 @@ class SplicedStream:
 
     def open(self, sender: int, window: int, packet: int) -> None:
         """The opener's CHANNEL_OPEN has been read: ask the acceptor."""
+        self._asked = sender, window, packet
         opener, acceptor = (first_credit(len(end.leg.mux.channels)) for end in self.ends)
         credit = self.ends[0].leg.engine.credit
         self.splice = Splice(sender, window, packet, credit, (opener, acceptor))
@@ -130,8 +139,34 @@ class SplicedStream:
         if packet < MIN_PACKET:
             self.failure = TOO_SMALL
         self.run(commands)
+        self.route.refused_at = -math.inf
         if not self.failure:
             self._events.emit(SpliceOpened(self.route.name, self.opener))
+
+    def failed(self, side: Side, code: int, reason: str) -> None:
+        """A refusal, which only the acceptor may send. Where the service is what refuses, another
+        agent is asked that shares it."""
+        if code == OpenFailure.CONNECT_FAILED:
+            self.route.refused_at = self.ends[side].leg.loop.time()
+            if self._goes_elsewhere(reason):
+                return
+        commands = self.splice.failed(side, code, reason)
+        self.patience.answered()
+        self.failure = reason
+        self.run(commands)
+
+    def _goes_elsewhere(self, reason: str) -> bool:
+        """The acceptor will not serve this stream, for this reason. Does another?"""
+        if not self.splice.is_awaited:
+            return False
+        other = self._elsewhere(self)
+        if other is None:
+            return False
+        self.patience.answered()
+        self.failure = f"{reason}; another agent is asked"
+        self.run(self.splice.passed_over())
+        other.ends[Side.OPENER].opened_by_peer(*self._asked)
+        return True
 
     def _give_up(self) -> None:
         """The acceptor has not answered in time."""
@@ -160,6 +195,8 @@ class SplicedStream:
             self.failure = "lost the opener" if side is Side.OPENER else "lost the agent"
         if side is Side.ACCEPTOR:
             self.patience.answered()
+            if self._goes_elsewhere(self.failure):
+                return
         self.run(self.splice.lost(side))
 
     def run(self, commands: list[Send | Cut | Retire], *, answers: bool = False) -> None:

@@ -685,6 +685,33 @@ def test_both_legs_are_lost(near: Side, far: Side) -> None:
     )
 
 
+# -- an acceptor that is passed over
+
+
+def test_who_refuses_is_passed_over_without_a_word_to_the_opener() -> None:
+    splice = Splice(7, 1000, 32768)
+    assert splice.is_awaited
+    assert splice.passed_over() == [Retire(Side.OPENER), Retire(Side.ACCEPTOR)]
+    assert splice.over
+    assert not splice.is_awaited
+    with pytest.raises(ProtocolViolation):
+        splice.passed_over()
+
+
+def test_nobody_is_passed_over_whom_the_opener_waits_for_no_more() -> None:
+    for happens in (
+        lambda splice: splice.lost(Side.OPENER),
+        lambda splice: splice.overdue(),
+        lambda splice: splice.confirmed(Side.ACCEPTOR, 9, 1000, 32768),
+        lambda splice: splice.failed(Side.ACCEPTOR, 2, "no"),
+        lambda splice: splice.lost(Side.ACCEPTOR),
+    ):
+        splice = Splice(7, 1000, 32768)
+        splice.channels[A].local_id, splice.channels[C].local_id = 1, 2
+        happens(splice)
+        assert not splice.is_awaited
+
+
 # -- a leg that can hold no more
 
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from relay.control.client import ask
-from tests.programs.chain import NAMED, Site, relay_agent, relay_connect, relay_server
+from tests.programs.chain import NAMED, OPENERS, Site, relay_agent, relay_connect, relay_server
 from tests.programs.stock import login, refusal
 from tests.programs.test_control import operate
 from tests.programs.traffic import MIB, Service, dial, exchange, free_port
@@ -99,6 +99,22 @@ def test_a_sibling_takes_all_while_a_service_is_down(site: Site) -> None:
     agents[1].wait_for(r"does not answer")
     b.process.wait_for(r"withdrawn: by its agent", count=2)
     assert asked(port) == first.name
+
+
+@pytest.mark.parametrize("opener", ["relay-connect", "ssh"])
+def test_what_a_service_refuses_a_sibling_takes_without_any_check(site: Site, opener: str) -> None:
+    b = relay_server(site, *SHARE)
+    services = [answering(site), answering(site)]
+    for number, service in enumerate(services):
+        key = f"agent-{number}"
+        site.key(key, 'permitlisten="gpu*:8000"')
+        relay_agent(site, b, NAMED, service.port, "--share", key=key)
+    _, port = OPENERS[opener](site, b, NAMED)
+    services[0].close()  # Its agent is the one that would be asked first, each time.
+    assert [asked(port) for _ in range(8)] == [services[1].name] * 8
+    b.process.wait_for(r"splice closed .*[Cc]onnection refused; another agent is asked")
+    services[1].close()
+    assert asked(port) == b""
 
 
 def test_who_opens_what_is_down_is_told_so_at_once(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,7 @@ class ElsewhereRoute:
         self.traffic = Traffic()
         self.traffics = (self.traffic,)
         self.is_full = full
+        self.refused_at = -math.inf
         self.carried: list[tuple[int, int]] = []
 
     def fields(self, opener: ServerLeg) -> bytes:
