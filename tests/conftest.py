@@ -72,6 +72,11 @@ settings.register_profile(
 settings.load_profile("relay")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "draw the pictures of the README anew (tests/programs/test_page.py)"
+    parser.addoption("--pictures", action="store_true", help=text)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two for each core; none to help where files or tests are named."""
     if all(".py" in argument for argument in config.args):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import anyio
@@ -59,8 +60,14 @@ class ServerOperations:
         # Somebody has asked for the end.
         self.draining = anyio.Event()
 
-    def routes(self, without: Container[str] = ()) -> list[Route]:
-        """`without` the paths that the door in question does not have."""
+    def routes(
+        self,
+        without: Container[str] = (),
+        more: Sequence[Route] = (),
+        schemas: Mapping[str, object] = MappingProxyType({}),
+    ) -> list[Route]:
+        """`without` the paths that the door in question does not have, and with `more` that it
+        alone has, which these schemas describe."""
         routes = [
             Route("GET", "/v1/status", self.status, described.STATUS),
             Route("GET", "/v1/legs", self._legs, described.LEGS, may=PARAMETERS),
@@ -70,8 +77,8 @@ class ServerOperations:
             Route("POST", "/v1/reload", self._reload, described.RELOAD),
             Route("POST", "/v1/drain", self._drain, described.DRAIN),
         ]  # fmt: skip
-        routes = [one for one in routes if one.path not in without]
-        whole = document(PROGRAM, routes, described.SCHEMAS)
+        routes = [*(one for one in routes if one.path not in without), *more]
+        whole = document(PROGRAM, routes, {**described.SCHEMAS, **schemas})
 
         async def describe_all(call: Call) -> Answer:
             return Answer(200, whole)

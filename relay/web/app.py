@@ -20,10 +20,15 @@ from relay.web.live import Live
 
 PAGE: Final = Path(__file__).with_name("page")
 
+SCRIPTS: Final = (
+    "dom", "format", "graph", "kick", "live", "page", "server", "table", "tables", "theme"
+)  # fmt: skip
+
 PAGES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{f"/{one}.js": (f"{one}.js", "text/javascript; charset=utf-8") for one in SCRIPTS},
 }
 """The files of the page: these, and no others of the folder."""
 

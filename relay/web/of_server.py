@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import anyio
 from prometheus_client import Histogram
 
 from relay.control.api import Api, Call
@@ -15,12 +16,15 @@ from relay.control.of_server import ServerOperations
 from relay.observe.log import EventLog
 from relay.observe.loop_delay import watch
 from relay.server.running import Operate, RunningServer
+from relay.web import history_routes
 from relay.web.address import Address
 from relay.web.app import Shown
+from relay.web.history import History
 from relay.web.live import Live
 from relay.web.metrics import loop_delays
 from relay.web.program import Web, web
 from relay.web.server_metrics import server_metrics
+from relay.web.store import FILE_NAME, Store
 
 NOT_HERE: Final = frozenset({"/v1/drain", "/v1/reload"})
 """Who looks may end what somebody does, and not what the operator does."""
@@ -36,14 +40,21 @@ async def server_web(
     async with web(address, token_file, log) as one:
 
         async def operate(running: RunningServer) -> None:
+            relay = running.relay
+            store = Store(relay.config.state_dir / FILE_NAME)
+            history = History(store, relay, relay.events)
+            relay.events.subscribe(history)
+            history.started()
             delays, saw = await loop_delays()
-            show(one, running, delays)
-            await watch(saw)
+            show(one, running, delays, history)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch, saw)
+                tasks.start_soon(history.run)
 
         yield operate
 
 
-def show(one: Web, running: RunningServer, delays: Histogram) -> None:
+def show(one: Web, running: RunningServer, delays: Histogram, history: History) -> None:
     operations = ServerOperations(running)
     relay = running.relay
 
@@ -55,6 +66,9 @@ def show(one: Web, running: RunningServer, delays: Histogram) -> None:
     one.site.shown = Shown(
         not_ready=lambda: DRAINING if relay.draining else "",
         metrics=lambda: server_metrics(relay, delays),
-        api=Api(operations.routes(without=NOT_HERE), refused=lambda request: None),
+        api=Api(
+            operations.routes(NOT_HERE, history_routes.routes(history), history_routes.SCHEMAS),
+            refused=lambda request: None,
+        ),
         live=live,
     )
