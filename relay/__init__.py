@@ -10,7 +10,8 @@ As a library it is a tunnel in one's own process, on asyncio and on trio:
         answer = await stream.receive()
 
 A `Tunnel` opens services (`open`, `forward`, `socks`), publishes them (`publish`, `listen`), tells
-what happens (`events`), and is connected again when its connection was lost. What it raises tells
+what happens (`events`), and is connected again when its connection was lost. For programs that
+block there is `relay.sync`, with the same names. What it raises tells
 whose doing it is: `LocalError` is this side's, `PeerError` the other side's; the names of all of
 them, and of the events, are below.
 """
@@ -21,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from relay import sync
     from relay.errors import (
         AddressError,
         ConfigError,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         RelayError,
         Replaced,
         ServiceUnreachable,
+        UnknownService,
         UsageError,
     )
     from relay.events import Event
@@ -65,7 +68,7 @@ _PLACES: Final = {
     "relay.errors": (
         "AddressError", "ConfigError", "FileError", "HostKeyRefused", "LegLost", "LocalError",
         "NotPublished", "PeerError", "ProtocolViolation", "Refused", "RelayError", "Replaced",
-        "ServiceUnreachable", "UsageError",
+        "ServiceUnreachable", "UnknownService", "UsageError",
     ),
     "relay.events": ("Event",),
     "relay.events.client": (
@@ -110,12 +113,16 @@ __all__ = [
     "Stream",
     "StreamAttribute",
     "Tunnel",
+    "UnknownService",
     "UsageError",
     "connect",
+    "sync",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "sync":
+        return import_module("relay.sync")
     for module, found in _PLACES.items():
         if name in found:
             value = globals()[name] = getattr(import_module(module), name)

@@ -75,6 +75,12 @@ class NotPublished(PeerError):
     passing: ClassVar[bool] = True
 
 
+class UnknownService(NotPublished):
+    """Nor was it lately: it may well be a wrong name."""
+
+    passing: ClassVar[bool] = False
+
+
 class ServiceUnreachable(PeerError):
     """Who publishes the service could not connect to it, or has no room for one more stream."""
 

@@ -30,6 +30,7 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.web"},
     {"relay.cli"},
     {"relay.library"},
+    {"relay.sync"},
     {"relay.demo"},
 ]
 """From the lowest to the highest. Those of one layer do not import one another."""

@@ -13,6 +13,7 @@ from relay.errors import (
     Refused,
     RelayError,
     ServiceUnreachable,
+    UnknownService,
 )
 from relay.wire import numbers
 
@@ -28,7 +29,7 @@ class OpenRefused(LocalError):
 _REFUSALS: Final[Mapping[int, type[RelayError]]] = {
     numbers.OpenFailure.ADMINISTRATIVELY_PROHIBITED: Refused,
     numbers.OpenFailure.NOT_PUBLISHED: NotPublished,
-    numbers.OpenFailure.UNKNOWN_SERVICE: NotPublished,
+    numbers.OpenFailure.UNKNOWN_SERVICE: UnknownService,
     numbers.OpenFailure.STOPPING: LegLost,
 }
 

@@ -17,7 +17,7 @@ from relay.agent.program import Publisher
 from relay.agent.published import InProcess, Publishable, requested_address, service_name
 from relay.core.forward import Forward, format_address
 from relay.core.forwards import Desired, Far
-from relay.errors import AddressError, LegLost, NotPublished, PeerError, Refused
+from relay.errors import AddressError, LegLost, NotPublished, PeerError, Refused, UnknownService
 from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.local import name_of
@@ -56,6 +56,8 @@ class Link(Generic[Raw]):
         self._publisher: Publisher
         self._supervisor: Supervisor
         self._task: asyncio.Task[None] | None = None
+        # The services that have been opened: they are no wrong names.
+        self._were_there: set[str] = set()
         # Why there will be no connection any more.
         self._failure: Exception | None = None
         # What ends with it.
@@ -167,17 +169,24 @@ class Link(Generic[Raw]):
 
     # -- what is opened
 
-    async def open(self, service: str, kind: bytes, fields: bytes) -> Raw:
+    async def open(
+        self, service: str, kind: bytes, fields: bytes, joint: Joint[Raw] | None = None
+    ) -> Raw:
         """A stream to the service. Where there is no connection, or behind a new one no service,
-        it waits, as a connection to a port of relay-connect does. Raises `PeerError`, OSError."""
+        it waits, as a connection to a port of relay-connect does. `joint` makes it, if it is not to
+        be as the others. Raises `PeerError`, OSError."""
         visitor: Visitor[ClientLeg] = Visitor(_nothing_with, _nothing)
         while True:
             leg = await self._next_leg(visitor)
             try:
-                return await self._joint.open(leg, kind, fields)
+                raw = await (joint or self._joint).open(leg, kind, fields)
+                self._were_there.add(service)
+                return raw
             except PeerError as error:
                 # Nothing was sent yet: where there may be another answer it is asked for again.
                 again = isinstance(error, LegLost | NotPublished)
+                if isinstance(error, UnknownService) and service not in self._were_there:
+                    again = False  # It may well be a wrong name.
                 if leg.alive and again:
                     stopping = isinstance(error, LegLost)
                     again = self._gate.may_enter_again(visitor, stopping=stopping)

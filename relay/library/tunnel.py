@@ -203,10 +203,7 @@ class Tunnel:
             AddressError: this tunnel publishes it already.
             UsageError: these are no service or no target; or the tunnel is closed.
         """
-        bind, port = names.published(name)
-        where = os.fspath(to) if isinstance(to, os.PathLike) else str(to)
-        at = names.target(f"localhost:{where}" if where.isdigit() else where)
-        forward = Forward(_marked(bind, share), port, at.host, at.hostport, "", at.target_path)
+        forward = publishing(name, to, share=share)
         self._check_open()
         desired = await self._host.call(self._link.publish, forward)
         async with self._published(desired) as service:
@@ -218,7 +215,7 @@ class Tunnel:
         errors are those of `publish`."""
         bind, port = names.published(name)
         self._check_open()
-        bind = _marked(bind, share)
+        bind = marked(bind, share)
         incoming, desired = await self._host.call(self._link.listen, bind, port)
         async with self._published(desired) as service:
             listener = Listener(self, service, incoming)
@@ -257,7 +254,15 @@ class Tunnel:
             self._host.soon(work, *args)
 
 
-def _marked(bind: str | None, share: bool) -> str | None:
+def publishing(name: str, to: str | int | os.PathLike[str], *, share: bool) -> Forward:
+    """What `publish` publishes. Raises UsageError."""
+    bind, port = names.published(name)
+    where = os.fspath(to) if isinstance(to, os.PathLike) else str(to)
+    at = names.target(f"localhost:{where}" if where.isdigit() else where)
+    return Forward(marked(bind, share), port, at.host, at.hostport, "", at.target_path)
+
+
+def marked(bind: str | None, share: bool) -> str | None:
     if not share:
         return bind
     if bind is None or is_address(bind):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.port import State
-from relay.errors import LegLost, NotPublished, Refused, ServiceUnreachable
+from relay.errors import LegLost, NotPublished, Refused, ServiceUnreachable, UnknownService
 from relay.io.memory import SMALL, MemoryStream, StreamAttribute
 from relay.wire import numbers
 from relay.wire.numbers import (
@@ -99,7 +99,7 @@ def begun(work: Awaitable[Any]) -> asyncio.Future[Any]:
         (OpenFailure.ADMINISTRATIVELY_PROHIBITED, Refused),
         (OpenFailure.CONNECT_FAILED, ServiceUnreachable),
         (OpenFailure.NOT_PUBLISHED, NotPublished),
-        (OpenFailure.UNKNOWN_SERVICE, NotPublished),
+        (OpenFailure.UNKNOWN_SERVICE, UnknownService),
         (OpenFailure.STOPPING, LegLost),
     ],
 )
