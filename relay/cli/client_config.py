@@ -136,8 +136,9 @@ def client_config(config: Config, config_file: str | None = None, depth: int = 0
         return tuple(map(path, [os.devnull] if names[0].lower() == "none" else names))
 
     identities = _identities(config, path)
-    checking: StrictHostKeyChecking = config.get(keywords.STRICT_HOST_KEY_CHECKING, "yes")
-    if checking == "ask" and config.get(keywords.BATCH_MODE, False):
+    checking: StrictHostKeyChecking = config.get(keywords.STRICT_HOST_KEY_CHECKING, "ask")
+    batch_mode = config.get(keywords.BATCH_MODE, False)
+    if checking == "ask" and batch_mode:
         checking = "yes"  # "user interaction such as […] host key confirmation […] disabled"
     rekey_bytes, rekey_seconds = config.get(keywords.REKEY_LIMIT, (0, 0))
     timeout = config.get(keywords.CONNECT_TIMEOUT)
@@ -160,6 +161,7 @@ def client_config(config: Config, config_file: str | None = None, depth: int = 0
         ),
         user_known_hosts_files=config.explain(keywords.USER_KNOWN_HOSTS_FILE, paths, ()),
         strict_host_key_checking=checking,
+        batch_mode=batch_mode,
         host_key_alias=config.get(keywords.HOST_KEY_ALIAS, "").lower(),
         hash_known_hosts=config.get(keywords.HASH_KNOWN_HOSTS, False),
         ciphers=config.explain(keywords.CIPHERS, CIPHER_NAMES.assemble, ()),

@@ -55,6 +55,8 @@ def run_program(
         return EXIT_OK
     except BaseException as error:
         causes = list(_leaves(error))
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            return EXIT_OK  # At a question to the person at the terminal.
         if not all(isinstance(cause, (RelayError, OSError)) for cause in causes):
             log.error("bug", "this is a mistake in {program}, not in its use:", program=program)
             log.trace(causes[0] if len(causes) == 1 else error)

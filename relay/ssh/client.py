@@ -31,12 +31,12 @@ from relay.events.client import Connected
 from relay.io.engine import Engine
 from relay.io.nested import NestedStream
 from relay.io.proxy import ProxyCommand
+from relay.ssh.denied import TOO_MANY_TRIES, denied
 from relay.ssh.guest import ClientGuest
 from relay.ssh.leg import Leg
 from relay.ssh.options import available, common_options
 from relay.ssh.way import reach
 from relay.sshconfig.client import ClientConfig
-from relay.trust.authorized_keys import fingerprint
 from relay.trust.identities import Identities, load_identities
 from relay.trust.known_hosts import HostKeyVerifier, KnownHosts
 from relay.wire.messages import (
@@ -282,7 +282,7 @@ async def connect(config: ClientConfig, events: Events, engine: Engine) -> Clien
     leg: ClientLeg | None = None
     for hop in (*config.proxy_jump, replace(config, proxy_jump=())):
         try:
-            leg = await _connect(hop, events, engine, leg)
+            leg = await _connect(hop, events, engine, leg, config)
         except BaseException:
             if leg is not None:
                 leg.close()
@@ -292,9 +292,14 @@ async def connect(config: ClientConfig, events: Events, engine: Engine) -> Clien
 
 
 async def _connect(
-    config: ClientConfig, events: Events, engine: Engine, via: ClientLeg | None
+    config: ClientConfig,
+    events: Events,
+    engine: Engine,
+    via: ClientLeg | None,
+    asked: ClientConfig,
 ) -> ClientLeg:
-    """One leg: from here, or as a session inside `via`, which ends with it."""
+    """One leg: from here, or as a session inside `via`, which ends with it; on the way to the host
+    that was `asked` for, or to that."""
     where = format_address(config.host, config.port)
     verifier = HostKeyVerifier(config, KnownHosts.load(config, events), events)
     identities = await load_identities(config, events)
@@ -314,7 +319,7 @@ async def _connect(
             if (patience := leg.keepalive.patience) and not identities.need_a_person:
                 silence = max(patience, SHORTEST_LOGIN_SILENCE)
                 leg.expect_answers(silence, f"cannot connect to {where}: no answer")
-            await _log_in(leg, way, config, identities)
+            await _log_in(leg, way, config, identities, asked)
     except TimeoutError:
         raise LegLost(f"cannot connect to {where}: timed out") from None
     finally:
@@ -331,6 +336,7 @@ async def _log_in(
     way: socket.socket | NestedStream,
     config: ClientConfig,
     identities: Identities,
+    asked: ClientConfig,
 ) -> None:
     try:
         if isinstance(way, NestedStream):
@@ -346,8 +352,10 @@ async def _log_in(
         if failure:
             where = format_address(config.host, config.port)
             raise LegLost(f"cannot connect to {where}: {failure}") from None
-        if isinstance(error, asyncssh.PermissionDenied):
-            raise _denied(config, identities) from None
+        cut_short = isinstance(error, asyncssh.DisconnectError) and TOO_MANY_TRIES in error.reason
+        if isinstance(error, asyncssh.PermissionDenied) or cut_short:
+            version = leg.get_extra_info("server_version", "")
+            raise denied(config, identities, version, asked, cut_short=cut_short) from None
         raise leg.refusal or explain(error, config) from None
 
 
@@ -378,20 +386,6 @@ def client_options(
         server_host_key_algs=verifier.preferred_algorithms(),
         preferred_auth="publickey",
         login_timeout=LOGIN_TIMEOUT,
-    )
-
-
-def _denied(config: ClientConfig, identities: Identities) -> Refused:
-    """No key was good enough for B; those that were tried."""
-    tried = " ".join(dict.fromkeys(fingerprint(pair.key_public_data) for pair in identities.pairs))
-    hint = (
-        f"is this key in the server's authorized_keys? {tried}"
-        if tried
-        else "there is no key to log in with: give one with -i, or make one with ssh-keygen"
-    )
-    return Refused(
-        f"{config.user}@{format_address(config.host, config.port)}: Permission denied "
-        f"(publickey): {hint}"
     )
 
 

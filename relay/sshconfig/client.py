@@ -56,6 +56,8 @@ class ClientConfig:
         default=(Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
     )
     strict_host_key_checking: StrictHostKeyChecking = "yes"
+    batch_mode: bool = False
+    """BatchMode: nobody is asked anything."""
     host_key_alias: str = ""
     hash_known_hosts: bool = False
 

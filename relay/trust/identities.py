@@ -12,7 +12,7 @@ import base64
 import copy
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ import asyncssh
 from relay.errors import FileError
 from relay.events import Events
 from relay.sshconfig.client import ClientConfig
+from relay.trust.ask import ask_passphrase
 from relay.trust.modes import TooOpen, check_private
 
 DEFAULT_IDENTITIES: Final = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
@@ -35,6 +36,8 @@ class Identities:
 
     pairs: KeyPairs
     agent: asyncssh.SSHAgentClient | None
+    sources: dict[bytes, str] = field(default_factory=dict)
+    """Where each key is from, by its public half: a file, or the agent, for a person."""
 
     @property
     def need_a_person(self) -> bool:
@@ -57,27 +60,49 @@ async def load_identities(config: ClientConfig, events: Events) -> Identities:
     agent, held = await _agent_keys(config, events)
     pairs: KeyPairs = []
     named: set[bytes] = set()
+    sources: dict[bytes, str] = {}
+    # Of the usual files, which nobody has named, only one that is all there is is worth a question.
+    named_files = bool(config.identity_files)
+    ask = named_files and not config.batch_mode
+    locked: list[Path] = []
     for path, required in _files(config):
         public = _public_data(path)
         theirs = [pair for pair in held if key_data(pair) == public and public is not None]
         if public is not None:
             named.add(public)
         try:
-            pairs += _certified(theirs, certificates) if theirs else _load(path, certificates)
+            pairs += _certified(theirs, certificates) if theirs else _load(path, certificates, ask)
         except TooOpen as error:
             # As ssh does, say so loudly: its owner shall know even if another key does.
             if required:
                 raise
             events.note("warning", "identity not used", "{reason}", reason=str(error))
+        except Locked as error:
+            locked.append(path)
+            if required:
+                raise
+            events.note("debug", "identity not used", "{reason}", reason=str(error))
         except FileError as error:
             # Half a key is named so that the agent's half is used; it just is not there.
             if required and (public is None or agent is None):
                 raise
             events.note("debug", "identity not used", "{reason}", reason=str(error))
+        for pair in pairs:
+            sources.setdefault(pair.key_public_data, str(path))
+    if locked and not pairs and not held and not named_files and not config.batch_mode:
+        pairs += _load(locked[0], certificates, ask=True)
+        sources |= {pair.key_public_data: str(locked[0]) for pair in pairs}
     others = [pair for pair in held if key_data(pair) not in named]
     if not config.identities_only:
         pairs += _certified(others, certificates)
-    return Identities(pairs, agent)
+    for pair in others:
+        sources[pair.key_public_data] = f"{pair.get_comment() or 'a key'} of ssh-agent"
+    return Identities(pairs, agent, sources)
+
+
+def files_to_look_in(config: ClientConfig) -> list[Path]:
+    """Those that keys are looked for in."""
+    return [path for path, _ in _files(config)]
 
 
 def _files(config: ClientConfig) -> list[tuple[Path, bool]]:
@@ -106,7 +131,9 @@ async def _agent_keys(
         return None, []
 
 
-def _load(path: Path, certificates: Sequence[asyncssh.SSHCertificate]) -> KeyPairs:
+def _load(
+    path: Path, certificates: Sequence[asyncssh.SSHCertificate], ask: bool = False
+) -> KeyPairs:
     """The private key in a file, its certificates before it. Raises FileError."""
     try:
         _check_mode(path)
@@ -117,13 +144,44 @@ def _load(path: Path, certificates: Sequence[asyncssh.SSHCertificate]) -> KeyPai
         if isinstance(error, OSError):
             problem = error.strerror or str(error)
         elif "assphrase" in str(error):
-            problem = "the key has a passphrase: add it to ssh-agent with ssh-add"
+            return _certified((pairs := _unlock(path, ask))[-1:], certificates)[:-1] + pairs
         elif path.suffix == ".pub":
             problem = "a public key: give the private one, without .pub"
         else:
             problem = str(error)
         raise FileError(path, problem) from None
     return _certified(pairs[-1:], certificates)[:-1] + pairs
+
+
+PASSPHRASE_PROMPTS: Final = 3
+"""NumberOfPasswordPrompts of ssh_config(5), by its default."""
+
+_unlocked: dict[tuple[Path, bytes], KeyPairs] = {}
+"""What a person has unlocked, by the file and what it holds: nobody is asked again at a reconnect.
+The process's own, as its memory is."""
+
+
+class Locked(FileError):
+    """A key has a passphrase that nobody is there to tell."""
+
+
+def _unlock(path: Path, ask: bool) -> KeyPairs:
+    """The key with the passphrase that a person types. Raises FileError."""
+    content = path, path.read_bytes()
+    for _ in range(PASSPHRASE_PROMPTS if content not in _unlocked else 0):
+        passphrase = ask_passphrase(path) if ask else None
+        if passphrase is None:
+            problem = "the key has a passphrase: add it to ssh-agent with ssh-add"
+            raise Locked(path, f"{problem}, or start the program in a terminal")
+        try:
+            _unlocked[content] = list(asyncssh.load_keypairs(str(path), passphrase))
+            break
+        except ValueError:
+            pass  # A wrong one.
+    if content not in _unlocked:
+        raise Locked(path, "that is not its passphrase")
+    # Each login has its own: a signature's algorithm is chosen in it.
+    return [copy.copy(pair) for pair in _unlocked[content]]
 
 
 def _check_mode(path: Path) -> None:

@@ -72,7 +72,7 @@ class _Program(ModuleType):
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """The command lines with programs that only take note of their configuration."""
     started = Started()
-    for name in ("server", "agent", "connect"):
+    for name in ("server", "agent", "opener"):
         module = _Program(f"relay.{name}.program")
         module.run = started.run
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -116,7 +116,7 @@ def test_the_command_lines_of_the_readme(started: Started) -> None:
 def test_defaults(started: Started) -> None:
     client = started.agent(R, "b").client
     assert (client.user, client.host, client.port) == ("me", "b", 22)
-    assert client.strict_host_key_checking == "yes"
+    assert client.strict_host_key_checking == "ask"
     assert not client.identity_files
     assert not client.user_known_hosts_files
     assert Path("/etc/ssh/ssh_known_hosts") in client.global_known_hosts_files

@@ -199,6 +199,8 @@ def _become(request: dict[str, Any], streams: Sequence[int]) -> Callable[[], Any
     for target, descriptor in enumerate(streams):
         os.dup2(descriptor, target)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    # Whoever runs the tests in a terminal is not asked anything by the programs.
+    os.setsid()
     os.chdir(request["cwd"])
     os.umask(request["umask"])
     os.environ.clear()
