@@ -69,9 +69,13 @@ class NestedStream(Port):
         self._reader: Reader | None = None
         self._loop = outer.engine.loop
         # Why the inner leg is not fed, and what came meanwhile or is part of a packet: within
-        # the channel's window, which is opened again only for what was used.
+        # the channel's window, which is opened again only for what was used. Of the first memory
+        # so much is used; then it stays as it is, since what is to be sent may still lie there, and
+        # what comes goes to the second.
         self._pauses: set[object] = set()
         self._pending = bytearray()
+        self._used = 0
+        self._later = bytearray()
         # Why nothing comes behind what is pending; empty: more may come.
         self._no_more = ""
         # The inner leg waits to be told that there is room.
@@ -95,6 +99,7 @@ class NestedStream(Port):
             await self._confirmed
         except asyncio.CancelledError:
             self.give_up()
+            self.local_lost("")  # It may have been confirmed in this very turn.
             raise
 
     def accept(self, admit: Callable[[NestedStream], None]) -> None:
@@ -142,7 +147,7 @@ class NestedStream(Port):
         begin = start + DATA_OFFSET
         end = begin + size
         if self._pending or self._pauses or self._reader is None:
-            self._pending += view[begin:end]
+            (self._later if self._used else self._pending).extend(view[begin:end])
             self._use_pending()
             return
         used = self._reader.received(view, begin, end)
@@ -152,12 +157,16 @@ class NestedStream(Port):
     def _use_pending(self) -> None:
         if self._pauses or self._reader is None:
             return
-        pending = self._pending
-        used = self._reader.received(memoryview(pending), 0, len(pending)) if pending else 0
-        if used:
-            # Other memory for the rest: what is to be sent may still lie in this one.
-            self._pending = pending[used:]
-            self.delivered(used, 0.0)
+        while self._pending and not self._pauses:
+            pending, before = self._pending, self._used
+            used = self._used = self._reader.received(memoryview(pending), before, len(pending))
+            if used and (2 * used >= len(pending) or not self._pauses):
+                # No more is copied than was used since the last time, and part of a packet.
+                self._pending, self._later = pending[used:] + self._later, bytearray()
+                self._used = 0
+            if used == before:
+                break
+            self.delivered(used - before, 0.0)
         if self._no_more and not self._pauses:
             self._reader.stream_lost(LegLost(self._no_more))
 
