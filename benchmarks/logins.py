@@ -26,7 +26,8 @@ from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
 from relay.server.relay import Relay
 from relay.settings.server import ServerSettings
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from relay.trust.authorized_keys import Entry
 
 CROWDS: Final = (1_000, 10_000)

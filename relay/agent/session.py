@@ -28,7 +28,8 @@ from relay.ssh.judge import Judge
 from relay.ssh.leg import Leg
 from relay.ssh.legs import Legs
 from relay.ssh.listener import Listener
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from relay.sshconfig.client import DEFAULT_PORT, GatewayPorts
 from relay.trust.hostkeys import HOST_KEY_NAME, HostKey, fingerprint, load_or_create_host_key
 from relay.trust.keyfile import KeyFile

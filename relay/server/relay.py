@@ -22,7 +22,8 @@ from relay.settings.option import changes, kept
 from relay.settings.server import ServerSettings
 from relay.ssh.judge import Judge
 from relay.ssh.legs import Legs
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from relay.trust.hostkeys import HostIdentity
 from relay.trust.keyfile import KeyFile
 from relay.wire.messages import service_state

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import asyncssh
 from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
 
@@ -36,3 +38,12 @@ def common_options(*, server: bool, ciphers: tuple[str, ...]) -> dict[str, Any]:
         "rekey_seconds": 0,
         "keepalive_interval": 0,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What serving legs are made with; one object serves any number of them."""
+
+    asyncssh: asyncssh.SSHServerConnectionOptions
+    client_alive_interval: float
+    client_alive_count_max: int

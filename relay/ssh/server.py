@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from itertools import count
 from typing import Final, Protocol
@@ -23,10 +22,7 @@ from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.handshake import BeforeLogin
 from relay.core.limits import (
     BYTES_BEFORE_LOGIN,
-    CLIENT_ALIVE_COUNT_MAX,
-    CLIENT_ALIVE_INTERVAL,
     LEGS_PER_OPENER,
-    LOGIN_GRACE_TIME,
     MAX_AUTH_TRIES,
     OPENERS_PER_AGENT,
     PACKETS_BEFORE_LOGIN,
@@ -40,11 +36,9 @@ from relay.events.server import KeyRefused, RequestRefused, SignatureRefused
 from relay.io.engine import Engine
 from relay.life.admission import Startup
 from relay.settings.server import Limits
-from relay.ssh.keepalive import NEVER_GIVE_UP
 from relay.ssh.leg import Leg
-from relay.ssh.options import common_options
+from relay.ssh.options import ServerOptions
 from relay.ssh.server_guest import ServerGuest
-from relay.trust.algorithms import SNTRUP_KEX
 from relay.trust.authorized_keys import (
     UNKNOWN_AUTHORITY,
     AuthorizedKeys,
@@ -53,7 +47,6 @@ from relay.trust.authorized_keys import (
     fingerprint,
 )
 from relay.trust.certificates import Certificate
-from relay.trust.hostkeys import HostIdentity
 from relay.trust.keyfile import KeyFile
 from relay.trust.user_certificates import UserCertificate, read_user_certificate
 from relay.wire import messages
@@ -63,7 +56,6 @@ from relay.wire.numbers import (
     RELAY_VERSION,
     SERVICE_DOWN,
     SERVICE_STATE,
-    VERSION_START,
     OpenFailure,
 )
 
@@ -353,62 +345,3 @@ class ServerLeg(Leg):
 
     def refused(self, what: str) -> None:
         self.host.events.emit(RequestRefused(self.name, what))
-
-
-class Owner(asyncssh.SSHServer):
-    """asyncssh's callbacks, passed to the leg and its host. Public keys are the only way in."""
-
-    _leg: ServerLeg
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        assert isinstance(conn, ServerGuest)
-        assert isinstance(conn.host, ServerLeg)
-        self._leg = conn.host
-
-    def begin_auth(self, username: str) -> bool:
-        return True
-
-    def public_key_auth_supported(self) -> bool:
-        return True
-
-    def auth_completed(self) -> None:
-        self._leg.logged_in = True
-        self._leg.login_over()
-        self._leg.host.leg_up(self._leg)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """What serving legs are made with; one object serves any number of them."""
-
-    asyncssh: asyncssh.SSHServerConnectionOptions
-    client_alive_interval: float
-    client_alive_count_max: int
-
-
-def server_options(
-    host_keys: Sequence[HostIdentity],
-    ciphers: tuple[str, ...],
-    login_grace_time: float = LOGIN_GRACE_TIME,
-    client_alive_interval: float = CLIENT_ALIVE_INTERVAL,
-    client_alive_count_max: int = CLIENT_ALIVE_COUNT_MAX,
-    version: str = RELAY_VERSION,
-) -> ServerOptions:
-    """The options of serving legs."""
-    options = asyncssh.SSHServerConnectionOptions(
-        **common_options(server=True, ciphers=ciphers),
-        server_factory=Owner,
-        server_host_keys=list(host_keys),
-        server_version=version.removeprefix(VERSION_START),
-        login_timeout=login_grace_time,
-        authorized_client_keys=None,
-        agent_forwarding=False,
-    )
-    # `ServerKex` has it; asyncssh's table of key exchanges is nobody's to change.
-    options.kex_algs = [*options.kex_algs, *map(str.encode, SNTRUP_KEX)]
-    return ServerOptions(
-        options,
-        client_alive_interval,
-        # sshd_config(5): "Setting a zero ClientAliveCountMax disables connection termination."
-        client_alive_count_max or NEVER_GIVE_UP,
-    )

@@ -28,7 +28,8 @@ from relay.io.nested import NestedStream
 from relay.life.admission import Startup
 from relay.ssh.client import ClientLeg, _connect, connect
 from relay.ssh.leg import Leg
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from relay.ssh.way import HERE
 from relay.sshconfig.client import ClientConfig
 from relay.trust.keyfile import KeyFile

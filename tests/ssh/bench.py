@@ -22,7 +22,8 @@ from relay.server.splices import SplicedStream
 from relay.ssh.ciphers import Cipher
 from relay.ssh.client import ClientLeg
 from relay.ssh.leg import Leg
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from relay.trust.hostkeys import HostKey
 from relay.wire.gcm import GcmCipher
 from relay.wire.numbers import MSG_CHANNEL_DATA, MSG_KEXINIT, MSG_NEWKEYS

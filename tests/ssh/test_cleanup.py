@@ -11,7 +11,8 @@ import pytest
 from relay.errors import INTERNAL, LegLost
 from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from tests.ssh.bench import HOST_KEY, NoHost, server_leg
 from tests.turns import until
 

@@ -206,8 +206,9 @@ def test_nothing_of_asyncsshs_is_changed_for_others() -> None:
         "tables = lambda: (list(asyncssh.kex._kex_algs), dict(asyncssh.kex._kex_handlers),"
         " dict(asyncssh.encryption._enc_params), dict(vars(asyncssh.connection.SSHConnection)))\n"
         "before = tables()\n"
-        "import relay.ssh.client, relay.ssh.server\n"
-        "relay.ssh.server.server_options([asyncssh.generate_private_key('ssh-ed25519')], ())\n"
+        "import relay.ssh.client\n"
+        "from relay.ssh.server_options import server_options\n"
+        "server_options([asyncssh.generate_private_key('ssh-ed25519')], ())\n"
         "assert tables() == before\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -13,7 +13,8 @@ import pytest
 from relay.core.requests import Answered
 from relay.io.engine import Engine
 from relay.ssh.keepalive import Keepalive
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from tests.ssh.bench import HOST_KEY, NoHost
 
 DAY = 24 * 3600
