@@ -82,20 +82,23 @@ def test_what_breaks_is_no_end(b: B) -> None:
 
 
 def test_forward_publish_and_events(b: B) -> None:
-    with relay.sync.connect(**b.arguments()) as tunnel, echoed(tunnel, "inner:1"):
-        with tunnel.forward("inner:1") as forward:
-            events = tunnel.events()
-            with tunnel.publish("outer:1", to=forward.address) as service:
-                assert service.published
-            assert isinstance(next(events), relay.ServiceGranted)
-            assert isinstance(next(events), relay.ServiceGivenUp)
-            with (
-                tunnel.publish("outer:2", to=forward.address),
-                tunnel.open("outer:2") as stream,
-            ):
-                stream.timeout = 30
-                stream.send(b"round")
-                assert stream.receive() == b"round"
+    with (
+        relay.sync.connect(**b.arguments()) as tunnel,
+        echoed(tunnel, "inner:1"),
+        tunnel.forward("inner:1") as forward,
+    ):
+        events = tunnel.events()
+        with tunnel.publish("outer:1", to=forward.address) as service:
+            assert service.published
+        assert isinstance(next(events), relay.ServiceGranted)
+        assert isinstance(next(events), relay.ServiceGivenUp)
+        with (
+            tunnel.publish("outer:2", to=forward.address),
+            tunnel.open("outer:2") as stream,
+        ):
+            stream.timeout = 30
+            stream.send(b"round")
+            assert stream.receive() == b"round"
 
 
 def test_errors(b: B) -> None:
