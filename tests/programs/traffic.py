@@ -21,6 +21,8 @@ MIB = 1 << 20
 
 PORTS = range(20_000, 32_000)
 """Where no system takes the ports that it picks itself (Linux: from 32768, others: from 49152)."""
+LOW_PORTS = range(600, 1024)
+"""Ports that only root may open, where services of the system are rare."""
 
 T = TypeVar("T")
 
@@ -49,14 +51,16 @@ def dial(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=GUARD)
 
 
-def free_port() -> int:
+def free_port(ports: range = PORTS) -> int:
     """A port that nobody uses now, for programs that cannot pick one: below those that the kernel
     gives away, or it might give this one to any connection before the program listens."""
     while True:
-        port = random.randrange(PORTS.start, PORTS.stop)
+        port = random.randrange(ports.start, ports.stop)
         try:
             with socket.create_server(("127.0.0.1", port)):
                 return port
+        except PermissionError:
+            return port  # Whoever may try to listen will see.
         except OSError:
             continue
 
