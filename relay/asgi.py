@@ -8,7 +8,6 @@ trio (`pip install 'ssh-relay[asgi]'`).
 from __future__ import annotations
 
 import socket
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -20,6 +19,7 @@ from anyio.abc import TaskStatus
 
 from relay.errors import LocalError
 from relay.io.local import listen_unix
+from relay.library.host import in_trio
 
 __all__ = ["serve"]
 
@@ -83,8 +83,7 @@ def _private_socket() -> Iterator[tuple[Path, socket.socket]]:
 
 def _server() -> Callable[[Any, socket.socket], AbstractAsyncContextManager[None]]:
     """What serves on this loop."""
-    trio = sys.modules.get("trio")
-    return _by_hypercorn if trio and trio.lowlevel.in_trio_task() else _by_uvicorn
+    return _by_hypercorn if in_trio() else _by_uvicorn
 
 
 @asynccontextmanager
@@ -134,15 +133,23 @@ async def _by_hypercorn(app: Any, sock: socket.socket) -> AsyncIterator[None]:
     config.graceful_timeout = GRACE
     config.errorlog = None
     ending = anyio.Event()
-    failed = False
+    failed = told = False
 
     async def observed(scope: Any, receive: Any, send: Any) -> None:
-        async def told(message: Any) -> None:
-            nonlocal failed
+        async def tell(message: Any) -> None:
+            nonlocal failed, told
+            told = True
             failed = failed or message["type"] == "lifespan.startup.failed"
             await send(message)
 
-        await app(scope, receive, told if scope["type"] == "lifespan" else send)
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        await app(scope, receive, tell)
+        if not told:
+            # An app that returns without a word has no lifespan. (By the specification it raises,
+            # and hypercorn knows only that.)
+            raise NotImplementedError
 
     async def run(*, task_status: TaskStatus[Any]) -> None:
         with anyio.CancelScope(shield=True):

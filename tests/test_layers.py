@@ -24,13 +24,13 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.settings"},
     {"relay.io", "relay.life"},
     {"relay.ssh", "relay.http"},
-    {"relay.asgi", "relay.httpx", "relay.httpx2"},
+    {"relay.httpx", "relay.httpx2"},
     {"relay.server", "relay.agent", "relay.opener"},
     {"relay.control"},
     {"relay.web"},
     {"relay.cli"},
     {"relay.library"},
-    {"relay.sync"},
+    {"relay.asgi", "relay.sync"},
     {"relay.demo"},
 ]
 """From the lowest to the highest. Those of one layer do not import one another."""

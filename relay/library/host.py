@@ -60,11 +60,15 @@ class SameLoop:
         return LoopStream(raw, origin)
 
 
+def in_trio() -> bool:
+    """Is the caller one of trio's tasks?"""
+    trio = sys.modules.get("trio")  # Who has not imported it is not in it.
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
 def current_host() -> Host[Any]:
     """That of the loop which is running. Raises `UsageError` when none is."""
-    # trio first: as a guest it runs within asyncio's. Who has not imported it is not in it.
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    if in_trio():  # First: as a guest it runs within asyncio's.
         from relay.library.on_trio import OtherThread
 
         return OtherThread()

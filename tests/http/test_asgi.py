@@ -98,6 +98,27 @@ async def test_an_app_is_served_until_it_is_cancelled() -> None:
     assert not tunnel.path.parent.exists()
 
 
+async def hello(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def refuses_a_lifespan(scope: Message, receive: Receive, send: Send) -> None:
+    assert scope["type"] == "http"
+    await hello(scope, receive, send)
+
+
+@pytest.mark.parametrize("app", [hello, refuses_a_lifespan])
+async def test_an_app_without_a_lifespan(app: Any) -> None:
+    tunnel = Tunnel()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(relay.asgi.serve, app, tunnel, "web1:80")
+        async with tunnel.client() as web:
+            assert (await web.get(URL)).text == "hello"
+        tasks.cancel_scope.cancel()
+
+
 async def test_what_is_under_way_is_answered_and_nothing_new_comes() -> None:
     app, tunnel = App(waits=True), Tunnel()
     answers: list[str] = []
