@@ -84,6 +84,14 @@ class Grant:
             for permit in self.permitlisten or ()
         )
 
+    def may_open_inside(self, host: str, port: int) -> bool:
+        """Whether a service of the server itself may be opened: a `permitopen` must name it,
+        and its port. To no key is it open by default, and `*` is neither."""
+        return self.port_forwarding and any(
+            permit.host != "*" and permit.port is not None and permit.allows_open(host, port)
+            for permit in self.permitopen or ()
+        )
+
     def may_open(self, host: str, port: int) -> bool:
         """Whether a `direct-tcpip` to this host and port is permitted."""
         return self.port_forwarding and (

@@ -54,6 +54,7 @@ class ServiceRefusal(StrEnum):
     NOT_SHARED = "services of this name are not shared here (--share-services)"
     MAY_NOT_SHARE = "no permitlisten of this key names it, which sharing needs"
     STOPPING = GOODBYE
+    INSIDE = "the relay itself has a service of this name"
     HELD = "a program with another key has it"
     TWICE = "this very connection has it already"
     YOUNGER = "a program with the same key that was started later has it"

@@ -15,6 +15,7 @@ from relay.observe.faults import whatever_fails
 from relay.server.counters import Counters
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
+from relay.server.inside import Inside
 from relay.server.reading import Reading, read
 from relay.server.routing import Router
 from relay.server.services import Services
@@ -46,8 +47,12 @@ class Relay:
         self.legs = Legs(self._admission, events)
         self._drain = Drain(self.legs, events)
         self._held = HeldOpens(config.hold)
-        self.services = Services(config, events, self._held, self._drain, self._admission.hit)
-        self._router = Router(self.services, self._held, self._drain, events)
+        # What is reached in this process.
+        self.inside = Inside()
+        self.services = Services(
+            config, events, self._held, self._drain, self._admission.hit, self.inside
+        )
+        self._router = Router(self.services, self._held, self._drain, events, self.inside)
         self.judge = Judge(
             self.key_file,
             events,

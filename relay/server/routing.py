@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from relay.core.forward import format_address
+from relay.core.grants import Grant
 from relay.core.handler import ChannelHandler, OpenRefused
 from relay.core.limits import ANSWER_TIMEOUT
 from relay.core.services import GOODBYE, NOT_PUBLISHED, ServiceKey, key_address
@@ -15,6 +16,7 @@ from relay.events import Events
 from relay.events.server import StreamHeld, StreamRefused
 from relay.server.drain import Drain
 from relay.server.held import HeldOpen, HeldOpens
+from relay.server.inside import Inside
 from relay.server.routes import Route
 from relay.server.splices import SplicedStream
 from relay.ssh.server import ServerLeg
@@ -83,11 +85,14 @@ class Tried:
 class Router:
     """Answers opens: by a stream, by a wait, or by a refusal."""
 
-    def __init__(self, directory: Directory, held: HeldOpens, drain: Drain, events: Events) -> None:
+    def __init__(
+        self, directory: Directory, held: HeldOpens, drain: Drain, events: Events, inside: Inside
+    ) -> None:
         self._directory = directory
         self._held = held
         self._drain = drain
         self._events = events
+        self._inside = inside
         # The second in which names were looked for last, and how often.
         self._searches = (0, 0)
 
@@ -101,6 +106,10 @@ class Router:
         routes, refusal = self._look(leg, host, port)
         if refusal is not None:
             raise self._refusal(leg, wanted, refusal)
+        if (serve := self._inside.find(host, port)) is not None:
+            if leg.full():
+                raise _too_many(wanted)
+            return serve(leg)
         if not routes:
             return self._hold(leg, host, port, partial(self.open_stream, leg, host, port))
         route = min(routes, key=partial(_worth, leg.loop.time()))
@@ -131,19 +140,21 @@ class Router:
     def outlook(self, leg: ServerLeg, host: str, port: int) -> Outlook | None:
         """What would become of that now; None: a stream. It tells no key more than an open does."""
         routes, refusal = self._look(leg, host, port)
-        if refusal is None and not routes:
+        if refusal is None and not routes and self._inside.find(host, port) is None:
             return Outlook(OpenFailure.NOT_PUBLISHED, NOT_PUBLISHED)
         return refusal
 
     def _look(self, leg: ServerLeg, host: str, port: int) -> tuple[list[Route], Outlook | None]:
-        """The ways that there are, and what stands against them; neither: wait for the service,
-        which was there a moment ago."""
-        entry = leg.entry
-        if entry is None or not entry.grant.may_open(host, port):
+        """The ways that there are, and what stands against them; neither: it is inside, or wait
+        for the service, which was there a moment ago."""
+        is_inside = self._inside.find(host, port) is not None
+        if leg.entry is None or not _may_open(leg.entry.grant, host, port, inside=is_inside):
             near = self._near(leg, host, port)
             return [], Outlook(OpenFailure.ADMINISTRATIVELY_PROHIBITED, NOT_YOURS, near)
         if self._drain.begun:
             return [], Outlook(OpenFailure.STOPPING, GOODBYE)
+        if is_inside:
+            return [], None
         found = self._directory.routes(host, port)
         routes = [route for route in found if route.leg.alive]
         if routes:
@@ -192,6 +203,10 @@ def _worth(now: float, route: Route) -> tuple[bool, int]:
     """The least is asked first. Of several that share a service, who has not just refused, as who
     refuses has the fewest streams; of these, who has the fewest; of these, the longest there."""
     return now - route.refused_at < PASSED_OVER, route.traffic.open
+
+
+def _may_open(grant: Grant, host: str, port: int, *, inside: bool) -> bool:
+    return grant.may_open_inside(host, port) if inside else grant.may_open(host, port)
 
 
 def _too_many(wanted: str) -> OpenRefused:

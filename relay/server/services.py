@@ -41,6 +41,7 @@ from relay.events.server import (
 from relay.observe.lines import duration
 from relay.server.drain import Drain
 from relay.server.held import HeldOpens
+from relay.server.inside import Inside
 from relay.server.routes import AgentRoute
 from relay.server.totals import TrafficByName
 from relay.settings.server import ServerSettings
@@ -80,12 +81,14 @@ class Services:
         held: HeldOpens,
         drain: Drain,
         limit_hit: Callable[[str], object],
+        inside: Inside,
     ) -> None:
         self.config = config
         self._events = events
         self._held = held
         self._drain = drain
         self._hit = limit_hit
+        self._inside = inside
         self._registry: Registry[ServerLeg] = Registry()
         # In step with the registry; the listeners of those with a port.
         self._routes: dict[Service[ServerLeg], AgentRoute] = {}
@@ -169,6 +172,8 @@ class Services:
             return ServiceRefusal.NO_FORWARDING if none else ServiceRefusal.NO_RIGHT
         if port > MAX_PORT:
             return ServiceRefusal.NO_PORT
+        if self._inside.find(name, port) is not None:
+            return ServiceRefusal.INSIDE
         if (
             is_privileged(name, port)
             and self.config.privileged_ports == "no"

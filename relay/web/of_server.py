@@ -3,8 +3,10 @@ the program itself."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +15,13 @@ from prometheus_client import Histogram
 
 from relay.control.api import Api, Call
 from relay.control.of_server import ServerOperations
+from relay.io.endpoint import Endpoint
 from relay.observe.log import EventLog
 from relay.observe.loop_delay import watch
 from relay.server.running import Operate, RunningServer
+from relay.ssh.server import ServerLeg
 from relay.web import history_routes
+from relay.web.access import Door
 from relay.web.address import Address
 from relay.web.app import Shown
 from relay.web.history import History
@@ -28,6 +33,9 @@ from relay.web.store import FILE_NAME, Store
 
 NOT_HERE: Final = frozenset({"/v1/drain", "/v1/reload"})
 """Who looks may end what somebody does, and not what the operator does."""
+
+STATUS: Final = ("status", 80)
+"""What a client opens to see the page: relay-connect -L 9222:status:80."""
 
 DRAINING: Final = "draining"
 
@@ -61,6 +69,7 @@ def show(one: Web, running: RunningServer, delays: Histogram, history: History) 
     async def status() -> Mapping[str, object]:
         return (await operations.status(Call())).body
 
+    relay.inside.enter(*STATUS, partial(serve, one))
     live = Live(status)
     relay.events.subscribe(live)
     one.site.shown = Shown(
@@ -72,3 +81,20 @@ def show(one: Web, running: RunningServer, delays: Histogram, history: History) 
         ),
         live=live,
     )
+
+
+def serve(one: Web, leg: ServerLeg) -> Endpoint:
+    """The other side of a channel whose client looks at the page: its key is what lets it in."""
+
+    async def dial() -> socket.socket:
+        ours, theirs = socket.socketpair()
+        await one.connections.serve(theirs, Door())
+        return ours
+
+    leg.host.events.note(
+        "info", "page opened", "the page is opened by {leg}", per=leg.name.fingerprint,
+        leg=str(leg.name),
+    )  # fmt: skip
+    endpoint = Endpoint(leg, lambda endpoint, reason: None)
+    endpoint.serve(dial)
+    return endpoint

@@ -12,9 +12,18 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.programs.chain import PUBLISHERS, Site, find, relay_server, start_chain
+from tests.programs.chain import (
+    OPENERS,
+    PUBLISHERS,
+    Site,
+    find,
+    relay_connect,
+    relay_server,
+    ssh,
+    start_chain,
+)
 from tests.programs.process import GUARD, Process
-from tests.programs.traffic import MIB, is_reset, receive
+from tests.programs.traffic import MIB, dial, is_reset, receive
 
 AT_LOOPBACK = ("--http", "127.0.0.1:0")
 
@@ -161,3 +170,52 @@ def test_who_does_not_ask_for_it_does_not_load_it(site: Site) -> None:
     script = "import sys, relay.cli.server, relay.server.program, relay.control.of_server\n"
     script += "sys.exit(any(name in sys.modules for name in ('starlette', 'relay.web')))"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# -- status:80
+
+
+@pytest.mark.parametrize("opener", ["relay-connect", "ssh"])
+def test_the_page_by_way_of_a_key_that_may(site: Site, opener: str) -> None:
+    b = relay_server(site, *AT_LOOPBACK)
+    site.key("admin", 'permitopen="status:80"')
+    _, port = OPENERS[opener](site, b, "status:80", key="admin")
+    for _ in range(2):
+        assert get(f"http://localhost:{port}/v1/status").json()["legs"] == 1
+    assert get(f"http://127.0.0.1:{port}/readyz").text == "ready\n"
+    with get(f"http://127.0.0.1:{port}/v1/live", stream=True) as told:
+        assert next(told.iter_lines()) == b"retry: 2000"
+    evil = get(f"http://127.0.0.1:{port}/v1/status", headers={"Host": "evil.example"})
+    assert evil.status_code == 421
+    b.process.wait_for("the page is opened by .*admin")
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["", 'permitopen="*:*"', 'permitopen="*:80"', 'permitopen="status:*"', 'permitopen="status:81"',
+     'permitopen="status:80",no-port-forwarding', 'permitopen="none"'],
+)  # fmt: skip
+def test_the_page_by_way_of_a_key_that_may_not(site: Site, options: str) -> None:
+    b = relay_server(site, *AT_LOOPBACK)
+    site.key("curious", options)
+    _, port = relay_connect(site, b, "status:80", key="curious")
+    with dial(port) as client:
+        client.sendall(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert is_reset(client) or client.recv(1) == b""
+    b.process.wait_for("status:80.*this key may not open it")
+
+
+def test_no_agent_has_its_name(site: Site) -> None:
+    b = relay_server(site, *AT_LOOPBACK, "--share-services", "*:*")
+    site.key("agent", 'permitlisten="*:*",permitlisten="status:80"')
+    for name in ("status", "STATUS", "+status"):
+        process = ssh(site, b, "agent", "-R", f"{name}:80:localhost:1")
+        process.wait_for("remote port forwarding failed")
+    b.process.wait_for("the relay itself has a service of this name", count=3)
+
+
+def test_without_http_it_is_a_name_as_any_other(site: Site) -> None:
+    chain = start_chain(site, "status:80")
+    client, service = chain.stream()
+    client.sendall(b"x")
+    assert service.recv(1) == b"x"

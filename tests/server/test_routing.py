@@ -17,6 +17,7 @@ from relay.events import Event, Events
 from relay.events.server import StreamHeld, StreamRefused
 from relay.server.drain import Drain
 from relay.server.held import HeldOpen, HeldOpens
+from relay.server.inside import Inside
 from relay.server.routes import AgentRoute, Route
 from relay.server.routing import Router
 from relay.server.splices import SpliceEnd
@@ -72,7 +73,8 @@ class World:
         self.held = HeldOpens(15.0)
         legs: Any = ()
         self.drain = Drain(legs, events)
-        self.router = Router(self, self.held, self.drain, events)
+        self.inside = Inside()
+        self.router = Router(self, self.held, self.drain, events, self.inside)
 
     def routes(self, host: str, port: int) -> list[Route]:
         return self.ways
