@@ -11,6 +11,7 @@ from benchmarks.parts import (
     latency,
     legs,
     long_links,
+    observe,
     requests,
     strangers,
     streams,
@@ -20,7 +21,7 @@ from benchmarks.report import Result
 
 Part = Callable[[Context], Result]
 
-CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs", "strangers"})
+CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs", "observe", "strangers"})
 """Parts that are not measured end to end."""
 
 PARTS: Mapping[str, Part] = {
@@ -33,4 +34,5 @@ PARTS: Mapping[str, Part] = {
     "idle": idle.run,
     "legs": legs.run,
     "strangers": strangers.run,
+    "observe": observe.run,
 }
