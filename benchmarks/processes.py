@@ -27,7 +27,7 @@ STOP_SECONDS = 5.0
 """From SIGTERM to SIGKILL."""
 
 _POLL_SECONDS = 0.02
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -43,8 +43,8 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                cwd=_ROOT,
-                env=_environment(folder),
+                cwd=ROOT,
+                env=environment(folder),
             )
 
     def wait_for(self, pattern: str, seconds: float = START_SECONDS) -> re.Match[str]:
@@ -153,10 +153,10 @@ def _memory(pid: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """No agent and no home of the user: his keys and his ssh_config must not take part."""
-    environment = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
-    return environment | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}
+    inherited = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
+    return inherited | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
 def _signal(processes: Sequence[psutil.Process], method: str) -> None:

@@ -44,6 +44,8 @@ class Bar:
     most: float | None = None
     against: str = ""
     """The chain of whose median these are multiples; empty: they are figures themselves."""
+    of: str = ""
+    """The chain that it is for; empty: the result's subject."""
 
     def met(self, value: float) -> bool:
         return (self.least is None or value >= self.least) and (
@@ -67,15 +69,15 @@ class Result:
     bars: list[Bar] = field(default_factory=list)
 
     def reached(self, bar: Bar) -> float | None:
-        """What the subject has of it: a multiple or a figure; None if one of them is missing."""
-        row = self.find(bar.measure, self.subject)
+        """What its chain has of it: a multiple or a figure; None if one of them is missing."""
+        row = self.find(bar.measure, bar.of or self.subject)
         if not bar.against:
             return row.median if row else None
-        return self.against(bar.measure, bar.against)
+        return self.against(bar.measure, bar.against, bar.of)
 
-    def against(self, measure: str, chain: str) -> float | None:
-        """How many times as much the subject has as this chain."""
-        row, base = self.find(measure, self.subject), self.find(measure, chain)
+    def against(self, measure: str, chain: str, of: str = "") -> float | None:
+        """How many times as much the subject, or another chain, has as this one."""
+        row, base = self.find(measure, of or self.subject), self.find(measure, chain)
         return ratio(row.median, base.median) if row and base else None
 
     def add(self, measure: str, chain: str, sample: float) -> None:

@@ -15,7 +15,8 @@ def show(report: Report, *, details: bool = False) -> str:
     blocks = [_circumstances(report)]
     if details:
         blocks += [_part(result) for result in report.results]
-    blocks += [_summary(report.results), *(note for one in report.results for note in one.notes)]
+    blocks += map(_summary, _alike(report.results))
+    blocks += [note for result in report.results for note in result.notes]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -70,6 +71,14 @@ def times(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}x"
 
 
+def _alike(results: Sequence[Result]) -> list[list[Result]]:
+    """Those with the same subject and peer share a table."""
+    tables: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        tables.setdefault((result.subject, result.baselines[0]), []).append(result)
+    return list(tables.values())
+
+
 def _summary(results: Sequence[Result]) -> str:
     """A row for each measure: the subject, the most important of its peers, their ratio, the bar
     and whether it is met; then the other peers."""
@@ -90,7 +99,7 @@ def _summary(results: Sequence[Result]) -> str:
 def _measure(result: Result, measure: str, peer: str, others: Sequence[str]) -> list[list[str]]:
     """Its row, and one for each bar that is about another chain than the peer."""
     bars = [bar for bar in result.bars if bar.measure == measure]
-    own = next((bar for bar in bars if bar.against in ("", peer)), None)
+    own = next((bar for bar in bars if bar.against in ("", peer) and not bar.of), None)
     first = [
         f"  {measure}",
         _median(result, measure, result.subject),
@@ -100,9 +109,9 @@ def _measure(result: Result, measure: str, peer: str, others: Sequence[str]) -> 
         *(_median(result, measure, chain) for chain in others),
     ]
     further = [
-        [f"    against {bar.against}", "", "", times(result.reached(bar)), *_verdict(result, bar)]
+        [f"    {_whose(bar)}", "", "", times(result.reached(bar)), *_verdict(result, bar)]
         for bar in bars
-        if bar is not own and bar.against in others
+        if bar is not own and bar.against in (peer, *others)
     ]
     return [first, *further]
 
@@ -110,6 +119,10 @@ def _measure(result: Result, measure: str, peer: str, others: Sequence[str]) -> 
 def _median(result: Result, measure: str, chain: str) -> str:
     row = result.find(measure, chain)
     return number(row.median) if row else "-"
+
+
+def _whose(bar: Bar) -> str:
+    return f"{bar.of} against {bar.against}".strip()
 
 
 def _verdict(result: Result, bar: Bar | None) -> list[str]:

@@ -14,7 +14,9 @@ from benchmarks.chains.chain import Builder, Chain, Hub, Site, free_port
 from benchmarks.processes import Process, python
 from relay.system import HAVE_UVLOOP
 
-_SERVICE = "gpu1:8000"
+SERVICE = "gpu1:8000"
+LISTENING = r"listening on 127\.0\.0\.1:(\d+)$"
+"""What B says of its port."""
 _ENDPOINT = "gpu1"
 _MANY = 100_000
 """A limit that is none."""
@@ -41,13 +43,13 @@ def _build(site: Site, flags: tuple[str, ...], checkout: Path | None = None) -> 
     login = ["-F", "none", "-p", str(b_port), "-o", f"UserKnownHostsFile={known}"]
     login += ["bench@127.0.0.1"]
 
-    publish = ["-i", str(agent_key), "-R", f"{_SERVICE}:127.0.0.1:{site.service_port}"]
+    publish = ["-i", str(agent_key), "-R", f"{SERVICE}:127.0.0.1:{site.service_port}"]
     c = site.spawn("c", python("relay.cli.agent", *publish, *login, checkout=checkout))
-    c.wait_for(rf"{_SERVICE} -> .* published$")
+    c.wait_for(rf"{SERVICE} -> .* published$")
 
-    forward = ["-i", str(client_key), "-L", f"127.0.0.1:0:{_SERVICE}"]
+    forward = ["-i", str(client_key), "-L", f"127.0.0.1:0:{SERVICE}"]
     a = site.spawn("a", python("relay.cli.connect", *forward, *login, checkout=checkout))
-    a_port = int(a.wait_for(rf"127\.0\.0\.1:(\d+) -> {_SERVICE} ready$")[1])
+    a_port = int(a.wait_for(rf"127\.0\.0\.1:(\d+) -> {SERVICE} ready$")[1])
     return Chain(port=a_port, a=a, b=b, c=c, versions=_versions())
 
 
@@ -90,6 +92,11 @@ def hub(site: Site) -> Hub:
     return Hub(start, port, "bench", agent_key, service="agent{}:8000")
 
 
+def client_files(home: Path) -> tuple[Path, Path]:
+    """A's key and known_hosts, where a chain was built in `home`."""
+    return home / "client_key", home / "known_hosts"
+
+
 def _keys(site: Site) -> tuple[Path, Path]:
     return keys.make_key(site.folder / "agent_key"), keys.make_key(site.folder / "client_key")
 
@@ -119,7 +126,7 @@ def _start(
     """B, and the port on which it listens: this one, or one that it picked."""
     listen = ["--listen", f"127.0.0.1:{port}", "--state-dir", str(state)]
     b = site.spawn("b", python("relay.cli.server", *listen, *flags, checkout=checkout))
-    return b, int(b.wait_for(r"listening on 127\.0\.0\.1:(\d+)$")[1])
+    return b, int(b.wait_for(LISTENING)[1])
 
 
 def _versions() -> dict[str, str]:

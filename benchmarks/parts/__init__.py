@@ -10,6 +10,7 @@ from benchmarks.parts import (
     idle,
     latency,
     legs,
+    library,
     long_links,
     observe,
     requests,
@@ -21,7 +22,7 @@ from benchmarks.report import Result
 
 Part = Callable[[Context], Result]
 
-CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs", "observe", "strangers"})
+CHAINS_OF_THEIR_OWN = frozenset({"idle", "legs", "library", "observe", "strangers"})
 """Parts that are not measured end to end."""
 
 PARTS: Mapping[str, Part] = {
@@ -35,4 +36,5 @@ PARTS: Mapping[str, Part] = {
     "legs": legs.run,
     "strangers": strangers.run,
     "observe": observe.run,
+    "library": library.run,
 }

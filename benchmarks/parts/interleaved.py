@@ -42,7 +42,7 @@ def interleaved(
                 samples = _visit(standing, name, measure)
                 for each, sample in samples.items():
                     result.add(each, name, sample)
-                context.say(f"round {turn + 1} of {rounds}, {name}: {_brief(samples)}")
+                context.say(f"round {turn + 1} of {rounds}, {name}: {brief(samples)}")
     result.sort(list(chains))
     return result
 
@@ -63,5 +63,6 @@ def _visit(standing: Standing, name: str, use: Callable[[Chain], Found]) -> Foun
         return use(chain)
 
 
-def _brief(samples: Samples) -> str:
+def brief(samples: Samples) -> str:
+    """Some samples in a line."""
     return ", ".join(f"{number(sample)} {measure}" for measure, sample in samples.items())

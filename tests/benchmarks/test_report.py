@@ -66,6 +66,8 @@ def test_a_bar_is_for_a_multiple_or_for_a_figure() -> None:
     assert not figure.met(2.6)
     assert result.reached(Bar("download, MiB/s", most=1, against="nobody")) is None
     assert result.reached(Bar("upload, MiB/s", most=1)) is None
+    assert result.reached(Bar("download, MiB/s", most=2, of="openssh")) == 1.5
+    assert result.reached(Bar("download, MiB/s", most=2, against="relay", of="openssh")) == 0.75
 
 
 def test_json_round_trip(tmp_path: Path) -> None:

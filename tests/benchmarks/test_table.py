@@ -83,6 +83,41 @@ def test_a_run_is_one_table_with_its_bars() -> None:
     ]
 
 
+def test_a_bar_may_be_for_another_chain_than_the_subject() -> None:
+    result = Result("library", "", ["port"], subject="asyncio")
+    for chain, sample in {"asyncio": 90.0, "port": 100.0, "trio": 50.0}.items():
+        result.add("MiB/s", chain, sample)
+    result.bars += [
+        Bar("MiB/s", least=0.8, against="port"),
+        Bar("MiB/s", least=0.6, against="port", of="trio"),
+    ]
+    assert table.show(Report("2030-01-02", {}, {}, [result])).splitlines()[2:] == [
+        "                       asyncio  port  ratio      bar          trio",
+        "library: ",
+        "  MiB/s                   90.0   100  0.90x  >= 0.8x     met  50.0",
+        "    trio against port                 0.50x  >= 0.6x  missed",
+    ]
+
+
+def test_parts_about_something_else_have_a_table_of_their_own() -> None:
+    other = Result("library", "users", ["port"], subject="asyncio")
+    other.add("MiB/s", "asyncio", 90.0)
+    report = make_report(850.0)
+    report.results.append(other)
+    text = table.show(report)
+    assert text.splitlines()[4:] == [
+        "                   relay  openssh  ratio  bar",
+        "throughput: one stream",
+        "  download, MiB/s    850      500  1.70x",
+        "",
+        "         asyncio  port  ratio  bar",
+        "library: users",
+        "  MiB/s     90.0     -      -",
+        "",
+        "plain is left out",
+    ]
+
+
 def test_a_bar_of_a_chain_that_is_missing_is_neither_met_nor_missed() -> None:
     result = Result("latency", "", ["openssh"], bars=[Bar("p50", most=0.9, against="openssh")])
     result.add("p50", "relay", 1.0)
