@@ -32,7 +32,8 @@ from relay.observe.log import EventLog
 from relay.server.relay import Relay
 from relay.server.running import RunningServer
 from relay.settings.server import ServerSettings
-from relay.ssh.server import ServerLeg, server_options
+from relay.ssh.server import ServerLeg
+from relay.ssh.server_options import server_options
 from relay.system import new_event_loop
 from relay.web.of_server import server_web
 
