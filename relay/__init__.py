@@ -10,10 +10,11 @@ As a library it is a tunnel in one's own process, on asyncio and on trio:
         answer = await stream.receive()
 
 A `Tunnel` opens services (`open`, `forward`, `socks`), publishes them (`publish`, `listen`), tells
-what happens (`events`), and is connected again when its connection was lost. For programs that
-block there is `relay.sync`, with the same names. What it raises tells
-whose doing it is: `LocalError` is this side's, `PeerError` the other side's; the names of all of
-them, and of the events, are below.
+what happens (`events`), and is connected again when its connection was lost. `serve` is a
+relay-server in one's own process. For programs that block there is `relay.sync`.
+
+What it raises tells whose doing it is: `LocalError` is this side's, `PeerError` the other side's.
+The names of all of them, and of the events, are below.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         StillTrying,
     )
     from relay.io.memory import StreamAttribute
+    from relay.library.server import Server, serve
     from relay.library.stream import Stream
     from relay.library.tunnel import (
         EventFeed,
@@ -76,6 +78,7 @@ _PLACES: Final = {
         "ServiceGranted", "ServiceNotGranted", "StillTrying",
     ),
     "relay.io.memory": ("StreamAttribute",),
+    "relay.library.server": ("Server", "serve"),
     "relay.library.stream": ("Stream",),
     "relay.library.tunnel": (
         "EventFeed", "Listener", "PortForward", "Service", "Tunnel", "connect",
@@ -104,6 +107,7 @@ __all__ = [
     "Refused",
     "RelayError",
     "Replaced",
+    "Server",
     "Service",
     "ServiceGivenUp",
     "ServiceGranted",
@@ -116,6 +120,7 @@ __all__ = [
     "UnknownService",
     "UsageError",
     "connect",
+    "serve",
     "sync",
 ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, Final, Generic
+from typing import Final, Generic
 
 import anyio
 
@@ -22,7 +22,7 @@ from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.local import name_of
 from relay.library.config import LinkConfig
-from relay.library.context import asyncio_context
+from relay.library.context import asyncio_context, end_of, turns
 from relay.library.feed import Feed
 from relay.library.incoming import Incoming
 from relay.library.joint import Joint, Raw
@@ -97,9 +97,9 @@ class Link(Generic[Raw]):
         for incoming in tuple(self._incoming):
             self.unlisten(incoming)
         task.cancel()
-        await _end_of(task)
+        await end_of(task)
         # The leg's last words, and those who are told of its end, have their turns.
-        await _end_of(asyncio.ensure_future(_turns()))
+        await end_of(asyncio.ensure_future(turns()))
         self._engine.close()
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
@@ -291,24 +291,6 @@ def open_message(forward: Forward) -> tuple[bytes, bytes]:
     if forward.target_path:
         return b"direct-streamlocal@openssh.com", streamlocal_fields(forward.target_path)
     return b"direct-tcpip", tcpip_fields(forward.host, forward.hostport, *ORIGIN)
-
-
-async def _turns() -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-async def _end_of(task: asyncio.Future[Any]) -> None:
-    """Return when it has ended, and not before, whatever happens to who waits."""
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled
 
 
 def _nothing() -> None:

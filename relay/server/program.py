@@ -81,9 +81,12 @@ async def run(
 
 def _sockets(config: ServerSettings) -> list[socket.socket]:
     """The listening sockets: a supervisor's, or our own."""
-    sockets = inherited_sockets()
-    if sockets:
-        return sockets
+    return inherited_sockets() or open_sockets(config)
+
+
+def open_sockets(config: ServerSettings) -> list[socket.socket]:
+    """Our own. Raises `AddressError`."""
+    sockets: list[socket.socket] = []
     try:
         for host, port in config.listen:
             sockets += listen([host or "0.0.0.0"], port)

@@ -92,10 +92,7 @@ def test_forward_publish_and_events(b: B) -> None:
             assert service.published
         assert isinstance(next(events), relay.ServiceGranted)
         assert isinstance(next(events), relay.ServiceGivenUp)
-        with (
-            tunnel.publish("outer:2", to=forward.address),
-            tunnel.open("outer:2") as stream,
-        ):
+        with tunnel.publish("outer:2", to=forward.address), tunnel.open("outer:2") as stream:
             stream.timeout = 30
             stream.send(b"round")
             assert stream.receive() == b"round"
