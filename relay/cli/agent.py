@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `relay-agent`; `argv` is without the program's name. Returns the exit code."""
     parser = _parser()
     flags = parser.read(argv)
+    settings = flags.settings(AgentSettings)
     # What follows is imported late, so that --help and a slip of the pen are answered at once.
     if name := flags.value(COMMAND):
         from relay.cli.agent_config import agent_command
@@ -35,12 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from relay.cli.start import tell
 
         as_json = bool(flags.value(AS_JSON))
-        settings = flags.settings(AgentSettings)
         return tell(parser, lambda: partial(run_command, agent_command(settings, name, as_json)))
     from relay.cli.agent_config import agent_config
     from relay.cli.start import start
 
-    config, log = start(parser, flags, lambda: flags.settings(AgentSettings), agent_config)
+    config, log = start(parser, flags, lambda: settings, agent_config)
     from relay.cli.run import run_program
     from relay.life.supervise import Prompt
 
@@ -49,8 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     async def program() -> None:
         from relay.agent.program import run
         from relay.cli.operate import operator
+        from relay.cli.web import with_web
 
-        await run(config, log, prompt, operator(PROGRAM, config.control, log))
+        control = operator(PROGRAM, config.control, log)
+        async with with_web(control, settings.http, settings.http_token_file, log) as operate:
+            await run(config, log, prompt, operate)
 
     return run_program(PROGRAM, program, log, on_hangup=prompt)
 

@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `relay-connect`; `argv` is without the program's name. Returns the exit code."""
     parser = _parser()
     flags = parser.read(argv)
+    settings = flags.settings(ConnectSettings)
     # What follows is imported late, so that --help and a slip of the pen are answered at once.
     if name := flags.value(COMMAND):
         from relay.cli.connect_config import connect_command
@@ -34,12 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from relay.cli.start import tell
 
         as_json = bool(flags.value(AS_JSON))
-        settings = flags.settings(ConnectSettings)
         return tell(parser, lambda: partial(run_command, connect_command(settings, name, as_json)))
     from relay.cli.connect_config import connect_config
     from relay.cli.start import start
 
-    config, log = start(parser, flags, lambda: flags.settings(ConnectSettings), connect_config)
+    config, log = start(parser, flags, lambda: settings, connect_config)
     from relay.cli.run import run_program
     from relay.life.supervise import Prompt
 
@@ -47,9 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     async def program() -> None:
         from relay.cli.operate import operator
+        from relay.cli.web import with_web
         from relay.opener.program import run
 
-        await run(config, log, prompt, operator(PROGRAM, config.control, log))
+        control = operator(PROGRAM, config.control, log)
+        async with with_web(control, settings.http, settings.http_token_file, log) as operate:
+            await run(config, log, prompt, operate)
 
     return run_program(PROGRAM, program, log, on_hangup=prompt)
 

@@ -102,7 +102,6 @@ class Supervisor:
         self._away_since = self._said_at = anyio.current_time()
         give_up_at = self._away_since + self._patience
         while True:
-            self._up_since = None
             try:
                 await attempt(self._up)
                 return
@@ -111,6 +110,7 @@ class Supervisor:
                 if not self._was_up and anyio.current_time() + delay > give_up_at:
                     raise
                 self._say(error, delay)
+                self._up_since = None
                 await self._pause(delay, hurried=_passing(error))
 
     @property

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from relay.settings.client import FORWARD, ClientLogSettings, ClientSettings
-from relay.settings.general import busy_poll_option, max_window_option, once_option
+from relay.settings.general import (
+    GENERAL,
+    busy_poll_option,
+    http_option,
+    http_token_option,
+    max_window_option,
+    once_option,
+)
 from relay.settings.kinds import NUMBER, POSITIVE_SECONDS, STATE_FOLDER, YES_OR_NO, text
 from relay.settings.option import option, part
 
@@ -107,5 +114,7 @@ class AgentSettings:
     once: bool = once_option("staying connected")
     busy_poll: int = busy_poll_option("speed")
     max_window: int = max_window_option("speed")
+    http: tuple[str, int] | Path | None = http_option(GENERAL, "numbers for Prometheus")
+    http_token_file: Path | None = http_token_option(GENERAL)
     client: ClientSettings = part(ClientSettings)
     log: ClientLogSettings = part(ClientLogSettings)

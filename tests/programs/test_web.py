@@ -219,3 +219,27 @@ def test_without_http_it_is_a_name_as_any_other(site: Site) -> None:
     client, service = chain.stream()
     client.sendall(b"x")
     assert service.recv(1) == b"x"
+
+
+# -- relay-agent and relay-connect
+
+
+def test_the_metrics_of_the_programs_that_dial(site: Site) -> None:
+    chain = start_chain(site, a_options=AT_LOOPBACK, c_options=AT_LOOPBACK)
+    _streams = chain.stream()
+    for process in (chain.a, chain.c):
+        url = where(process)
+        told = metrics(url)
+        assert told["relay_connected",] == 1
+        assert told["relay_streams",] == 1
+        assert told["relay_forwards", "granted"] == 1
+        assert get(f"{url}/healthz").text == "ok\n"
+        assert get(f"{url}/readyz").text == "ready\n"
+        for path in ("/v1/status", "/v1/forwards", "/v1/live"):
+            assert get(f"{url}{path}").status_code in (404, 503)
+    chain.b.process.stop()
+    for process in (chain.a, chain.c):
+        process.wait_for("lost|trying|again")
+        answer = get(f"{where(process)}/readyz")
+        assert (answer.status_code, answer.text) == (503, "not connected\n")
+        assert metrics(where(process))["relay_connected",] == 0
