@@ -116,9 +116,9 @@ class Turns:
         self._running = False
 
 
-async def _publish(relay: Relay, engine: Engine, host_key: object, services: int) -> None:
+async def _publish(relay: Relay, engine: Engine, host_key: asyncssh.SSHKey, services: int) -> None:
     """By as many legs as that takes."""
-    options = server_options([host_key], ())  # type: ignore[list-item]
+    options = server_options([host_key], ())
     for number in range(services):
         if number % SERVICES_OF_LEG == 0:
             leg = ServerLeg(engine, options)
