@@ -91,11 +91,11 @@ class CommandLine(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with 2, as every wrong usage does."""
         message = message.replace("the following arguments are required", "missing")
-        if message.startswith(UNKNOWN) and (word := message.split()[2]).startswith("--"):
+        if message.startswith(UNKNOWN) and (word := message.split()[2]).startswith("-"):
             from difflib import get_close_matches
 
             near = get_close_matches(word, self._option_string_actions, n=1)
-            message += "".join(f"; {flag} perhaps?" for flag in near)
+            message += "".join(f"; did you mean {flag}?" for flag in near)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

@@ -119,11 +119,15 @@ def read_settings(flags: Flags) -> ServerSettings:
 
 
 def _file_settings(path: Path) -> dict[str, Any]:
+    from relay.core.text import IN_UTF_16, is_utf_16
     from relay.errors import ConfigError
     from relay.settings.toml import parse_settings
 
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        if is_utf_16(data):
+            raise ConfigError(f"{path}: {IN_UTF_16}")
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

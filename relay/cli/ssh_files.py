@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.core.patterns import parse_ip
+from relay.core.text import decode
 from relay.errors import FileError, UsageError
 from relay.sshconfig import keywords
 from relay.sshconfig.config import Config, Source
@@ -154,14 +155,16 @@ def _sources(file: str | None, local: Local) -> list[tuple[str, bool, Source]]:
 def _read(path: str, checked: bool) -> str:
     """The text of a file, empty if there is none. Raises FileError."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        with open(path, "rb") as file:
             if checked:
                 _check_owner(path, os.fstat(file.fileno()))
-            return file.read()
+            return decode(file.read())
     except FileNotFoundError:
         return ""
     except OSError as error:
         raise FileError(path, f"cannot read it: {error.strerror}") from error
+    except ValueError as error:
+        raise FileError(path, str(error)) from None
 
 
 def _check_owner(path: str, status: os.stat_result) -> None:

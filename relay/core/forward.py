@@ -96,6 +96,7 @@ def parse_forward(text: str, *, allow_zero: bool = False, dynamic: bool = False)
     fields = split_fields(text)
     if fields is None:
         raise UsageError(wanted)
+    _require_short(fields)
     # From the right: what the target does not take is where to listen.
     size = 0 if dynamic else 1 if _is_path(fields[-1]) else 2
     listen, target = fields[: len(fields) - size], fields[len(fields) - size :]
@@ -160,6 +161,7 @@ def parse_destination(text: str) -> tuple[str | None, str, int | None]:
         host = place[1:-1] if place[:1] == "[" and place[-1:] == "]" else place
         if ":" in host and parse_ip(host) is None:
             raise UsageError(f"{wanted} (a port goes after -p)")
+    _require_short([host])
     if not _is_host(host) or not is_harmless_host(host) or (at and not user):
         raise UsageError(wanted)
     if at:
@@ -236,6 +238,13 @@ def _require_path(path: str) -> str:
         limit = f"the path of a unix socket has at most {MAX_PATH_LENGTH} bytes, none of them NUL"
         raise UsageError(f"{path!r}: {limit}")
     return path
+
+
+def _require_short(fields: list[str]) -> None:
+    for field in fields:
+        if len(field) > MAX_HOST_LENGTH and "/" not in field:
+            longest = f"a name has at most {MAX_HOST_LENGTH}"
+            raise UsageError(f"{field[:20]!r}… has {len(field)} characters: {longest}")
 
 
 def _is_path(field: str) -> bool:

@@ -33,7 +33,9 @@ def parse_settings(text: str, path: Path, kind: type[Any]) -> dict[str, Any]:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             perhaps = (
-                f"{near[0]} perhaps?" if near else "the keys are the flags without their dashes"
+                f"did you mean {near[0]}?"
+                if near
+                else "the keys are the flags without their dashes"
             )
             raise ConfigError(f"{where}: there is no such key; {perhaps}")
         values[known[key].name] = _value(known[key].options[0], value, where)

@@ -245,6 +245,13 @@ class Guest(SSHConnection):
 class ClientGuest(Guest, SSHClientConnection):
     """A's or C's side."""
 
+    def line(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/") and not self.ended:
+            # What it says next is a page; RFC 4253 §4.2 would have us wait for its end.
+            self._force_close(asyncssh.ProtocolError("an HTTP server is there, and no SSH server"))
+            return
+        super().line(data)
+
     def _validate_openssh_host_certificate(
         self, host: str, addr: str, port: int, cert: Any
     ) -> asyncssh.SSHKey:

@@ -18,6 +18,7 @@ from typing import Final
 
 import asyncssh
 
+from relay.core.text import IN_UTF_16, is_utf_16
 from relay.errors import FileError
 from relay.events import Events
 from relay.sshconfig.client import ClientConfig
@@ -145,6 +146,8 @@ def _load(
             problem = error.strerror or str(error)
         elif "assphrase" in str(error):
             return _certified((pairs := _unlock(path, ask))[-1:], certificates)[:-1] + pairs
+        elif is_utf_16(path.read_bytes()):
+            problem = IN_UTF_16
         elif path.suffix == ".pub":
             problem = "a public key: give the private one, without .pub"
         else:

@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from relay.core.text import decode
 from relay.errors import FileError
 from relay.events import Events
 from relay.trust import authorized_keys
@@ -79,15 +80,17 @@ class KeyFile:
         try:
             if not again and _look(os.stat(self._path)) == self._seen:
                 return self._keys
-            with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
+            with open(self._path, "rb") as file:
                 status = os.fstat(file.fileno())
                 if self.strict:
                     check_strict(self._path, status)
-                text = file.read()
+                text = decode(file.read())
         except FileError as error:
             return self._unusable(str(error))
         except OSError as error:
             return self._unusable(f"{self._path}: {error.strerror or error}")
+        except ValueError as error:
+            return self._unusable(f"{self._path}: {error}")
         self._seen = _look(status)
         if text != self._text:
             self._text, self._keys = (

@@ -12,6 +12,7 @@ address is looked up only for `@revoked` keys, where looking in more places errs
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
 import os
@@ -24,6 +25,7 @@ from typing import Final
 import asyncssh
 
 from relay import system
+from relay.core.text import IN_UTF_16, decode, is_utf_16
 from relay.errors import HostKeyRefused
 from relay.events import Events
 from relay.sshconfig.client import DEFAULT_PORT, ClientConfig
@@ -116,7 +118,10 @@ class KnownHosts:
             # Two programs that start at once learn the same key: one line is enough, and
             # theirs must not run into ours.
             system.lock(fd)
-            lines = file.read().split(b"\n")
+            data = file.read()
+            if is_utf_16(data):
+                raise OSError(errno.EILSEQ, IN_UTF_16)
+            lines = data.split(b"\n")
             number = _line_with(lines, host_name(host, port), text.rpartition(" ")[2])
             if not number:
                 # An editor may have left the last line without its end.
@@ -323,8 +328,12 @@ class _Line:
 
 def _read(path: Path, events: Events) -> Iterator[_Line]:
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = decode(path.read_bytes())
     except FileNotFoundError:
+        return
+    except ValueError as error:
+        problem = "{path}: not read: {reason}"
+        events.note("warning", "known_hosts file", problem, path=str(path), reason=str(error))
         return
     except OSError as error:
         problem = "{path}: not read: {reason}"

@@ -369,7 +369,7 @@ def test_every_flag_of_the_server(started: Started) -> None:
         ("--ciphers none", "unknown cipher 'none'"),
         ("--rekey-limit 5T", "give a size"),
         ("-q", "unrecognized"),
-        ("--state b", "unrecognized arguments: --state; --state-dir perhaps?"),
+        ("--state b", "unrecognized arguments: --state; did you mean --state-dir?"),
         ("--legs-per-key 0", "invalid number (from 1) value: '0'"),
     ],
 )

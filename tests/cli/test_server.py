@@ -112,7 +112,7 @@ def test_an_empty_file_changes_nothing(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("\ndrains = 1", "{file}:2: drains: there is no such key; drain perhaps?"),
+        ("\ndrains = 1", "{file}:2: drains: there is no such key; did you mean drain?"),
         ("x = 1", "{file}:1: x: there is no such key"),
         ("config = 'other'", "{file}:1: config: there is no such key"),
         ("\n[limits]\ndrain = 1", "{file}:2: limits: there is no such key"),
