@@ -31,7 +31,7 @@ LAYERS: Final[list[set[str]]] = [
     {"relay.cli"},
     {"relay.library"},
     {"relay.asgi", "relay.sync"},
-    {"relay.demo"},
+    {"relay.demo", "relay.examples"},
 ]
 """From the lowest to the highest. Those of one layer do not import one another."""
 

@@ -109,8 +109,8 @@ async def nothing_left(
     anyio_backend: Any, b: B, request: pytest.FixtureRequest
 ) -> AsyncIterator[None]:
     """A test leaves no descriptor, no thread and no task."""
-    if "own_b" in request.fixturenames:
-        request.getfixturevalue("own_b")  # It begins before, and ends behind this.
+    for name in {"own_b", "sharing_b"} & set(request.fixturenames):
+        request.getfixturevalue(name)  # It begins before, and ends behind this.
     await anyio.lowlevel.checkpoint()
     before = what_is_there()
     yield

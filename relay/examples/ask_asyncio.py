@@ -1,0 +1,22 @@
+"""Ask a model server behind a relay, on asyncio."""
+
+import asyncio
+import sys
+
+import relay
+
+REQUEST = b"GET /v1/models HTTP/1.0\r\nHost: model\r\n\r\n"
+
+
+async def main(destination: str, service: str, config: str | None = None) -> None:
+    async with (
+        relay.connect(destination, config=config) as tunnel,
+        await tunnel.open(service) as stream,
+    ):
+        await stream.send(REQUEST)
+        async for data in stream:
+            print(data.decode(), end="")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
