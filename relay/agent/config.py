@@ -47,6 +47,8 @@ class EndpointConfig:
     """What its sessions may reach, whatever their keys permit."""
     strict_modes: YesNo
     """Must nobody else be able to write its `authorized_keys`?"""
+    resume_for: float
+    """Seconds for which a session that has lost its way is kept; 0: it is not."""
     reverse: bool
     """Its sessions may ask for forwards the other way, from ports of this machine's loopback."""
 

@@ -52,7 +52,10 @@ async def run(
     )
     try:
         # An agent is out of its owner's reach when B is put right again: it never gives up.
-        supervisor = Supervisor(where, events, once=config.once, keep_trying=True, prompt=prompt)
+        urgent = endpoint.resumptions.urgent if endpoint is not None else anyio.sleep_forever
+        supervisor = Supervisor(
+            where, events, once=config.once, keep_trying=True, prompt=prompt, urgent=urgent
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sink.run)
             publisher = Publisher(config, endpoint, events, engine, prompt)

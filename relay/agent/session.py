@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from relay.agent.config import EndpointConfig
+from relay.agent.resume import Resumptions
 from relay.core.forward import MAX_PORT, format_address
 from relay.core.handler import OpenRefused
 from relay.core.patterns import parse_ip
@@ -61,6 +62,7 @@ class SessionEndpoint:
         self._legs = Legs(self._admission, events, inner=True)
         self._listeners: dict[tuple[ServerLeg, str, int], Listener] = {}
         self.judge = Judge(self.key_file, events, self._legs, self._withdraw_forbidden)
+        self.resumptions = Resumptions(config.resume_for, events, self._admission, self.key_file)
 
     def _host_key(self) -> HostKey:
         key, created = load_or_create_host_key(self.config.state_dir / HOST_KEY_NAME)
@@ -103,7 +105,7 @@ class SessionEndpoint:
         leg = ServerLeg(stream.engine, self._options)
         leg.introduce(self, startup, (THIS_MACHINE, 0), f"{origin} by way of the relay")
         self._legs.add(leg)
-        leg.attach_nested(stream)
+        leg.attach_nested(self.resumptions.opened(leg, stream))
         return leg
 
     def leg_up(self, leg: ServerLeg) -> None:
@@ -114,7 +116,10 @@ class SessionEndpoint:
         self.judge.leg_down(leg)
         for key in [key for key in self._listeners if key[0] is leg]:
             self._listeners.pop(key).close()
-        self._legs.leg_down(leg, error)
+        if self.resumptions.leg_down(leg):
+            self._legs.discard(leg)
+        else:
+            self._legs.leg_down(leg, error)
 
     # -- what a session asks for
 

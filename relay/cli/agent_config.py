@@ -142,5 +142,6 @@ def _endpoint(settings: AgentSettings) -> EndpointConfig | None:
         state_dir=settings.state_dir,
         strict_modes=settings.strict_modes,
         reverse=settings.allow_reverse,
+        resume_for=settings.resume_for,
     )
     return replace(endpoint, allow=allow) if allow else endpoint

@@ -56,6 +56,7 @@ def connect_config(settings: ConnectSettings) -> Resolved[ConnectConfig]:
         max_window=settings.max_window,
         keep_trying=settings.keep_trying,
         wait=settings.wait,
+        resume_for=settings.resume_for,
         control=control_path(config, PROGRAM),
     )
     verbosity = config.get(keywords.LOG_LEVEL, 0)

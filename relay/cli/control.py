@@ -182,6 +182,8 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
     else:
         why = connection["reason"]
         state = f"not connected to {status['destination']} for {seconds}{why and f': {why}'}"
+    if held := connection.get("resumable"):
+        state += f", resumable: {held}"
     lines = [
         f"{status['program']} {status['release']}, pid {status['pid']}, up for "
         f"{duration(status['uptime'])}",

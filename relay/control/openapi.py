@@ -73,8 +73,9 @@ CONNECTION: Final = object_of(
         "reason": described("why there is none", TEXT),
         "server": described("the server's version line", TEXT),
         "cipher": TEXT,
+        "resumable": described("of a session end to end: for how long it may be held, or is", TEXT),
     },
-    optional=("server", "cipher"),
+    optional=("server", "cipher", "resumable"),
 )
 
 STATUS_ANSWER: Final = object_of(

@@ -32,6 +32,11 @@ WANTED: Final = 4.0
 waits (`--wait`, 15 s), so that a B that is back is found in time, and a thousand clients that are
 all waited for are still spread over seconds."""
 
+URGENT: Final = 1.0
+"""Seconds: the same while streams stand still that go on where they were as soon as there is a way,
+on both sides of it. What is drawn stands half of that away on the average, so that a B that is back
+has them going within a second. Only those do so who had streams open when it went."""
+
 SLOW: Final = 120.0
 """Seconds at most between tries after a refusal that only a person can undo, by editing a file
 somewhere: often enough for whoever has just done so, and so seldom that B, which forgives a source
@@ -78,6 +83,10 @@ class Backoff:
     def wanted(self) -> float:
         """Seconds to wait at most, from when somebody waits for the connection."""
         return WANTED * self._random()
+
+    def urgent(self) -> float:
+        """The same while streams stand still until there is one."""
+        return URGENT * self._random()
 
     def slow(self) -> float:
         """Seconds to wait after a refusal that will not change by itself."""

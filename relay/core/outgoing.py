@@ -243,7 +243,7 @@ class Outgoing:
         self._flushing = True
         try:
             self._send_output()
-            while self._queue.waiting and not self._blocked and self.ready and not self.closed:
+            while self._queue.waiting and self.ready and not self.closed and self._takes_more:
                 self._seal_waiting()
                 self._send_output()
         except Exception as error:
@@ -253,11 +253,15 @@ class Outgoing:
             self._owner.failed(error)
         finally:
             self._flushing = False
-        if self._waiters:
-            if self.has_room:
-                self._shared.wake(self)
-            elif self._nested is not None:
-                self._nested.await_room()  # It tells only once.
+        if self._waiters and self.has_room:
+            self._shared.wake(self)
+        elif self._nested is not None and (self._waiters or self._queue.waiting):
+            self._nested.await_room()  # It tells only once.
+
+    @property
+    def _takes_more(self) -> bool:
+        """What waits may be sealed. (A channel may take what cannot wait, and nothing else.)"""
+        return not self._blocked and (self._nested is None or self._nested.has_room)
 
     def _send_output(self) -> None:
         stream, output = self.stream, self._output

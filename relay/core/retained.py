@@ -139,12 +139,11 @@ class Retained:
             self._unsent.popleft()
 
     def acknowledged(self, received: int) -> None:
-        """The peer has all before `received`. Raises `ProtocolViolation`: it cannot."""
-        if not self.start <= received <= self._reached:
-            raise ProtocolViolation(
-                f"{received} bytes received, of a session that has sent {self._reached} and was "
-                f"told of {self.start}"
-            )
+        """The peer has all before `received`; what it said before it changed carriers may come
+        behind what it said then. Raises `ProtocolViolation`: it cannot have so much."""
+        if received < self.start:
+            return
+        self._check(received)
         self.start = received
         chunks = self._chunks
         while chunks and self._first + len(chunks[0]) <= received:
@@ -152,9 +151,17 @@ class Retained:
             self._first += size
             self._budget.used -= size
 
+    def _check(self, received: int) -> None:
+        if not self.start <= received <= self._reached:
+            raise ProtocolViolation(
+                f"{received} bytes received, of a session that has sent {self._reached} and was "
+                f"told of {self.start}"
+            )
+
     def rewind(self, received: int) -> None:
         """There is another carrier, and the peer has all before `received`: all behind that is to
         be sent. Raises `ProtocolViolation`: it cannot have so much, or so little."""
+        self._check(received)
         self.acknowledged(received)
         self._unsent.clear()
         skip = received - self._first

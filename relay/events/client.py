@@ -59,6 +59,32 @@ class Reconnected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionHeld(Event):
+    """relay-connect: what carries a session end to end is lost; the session goes on when there is
+    another way."""
+
+    streams: int
+    seconds: float
+    """For how long, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed(Event):
+    """relay-connect: it goes on."""
+
+    away: float
+    """Seconds for which it was held."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLost(Event):
+    """relay-connect: it does not, and its streams are reset."""
+
+    streams: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceGranted(Event):
     """The server has granted a service."""
 

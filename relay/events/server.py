@@ -35,6 +35,25 @@ class LegDown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionHeld(Event):
+    """What carries a session end to end is lost; it goes on when its client has another way."""
+
+    leg: LegName
+    streams: int
+    seconds: float
+    """For how long, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResumed(Event):
+    """It goes on."""
+
+    leg: LegName
+    away: float
+    """Seconds for which it was held; 0: its client is elsewhere at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoginFailed(Event):
     """A connection ended without a login."""
 

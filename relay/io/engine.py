@@ -16,6 +16,7 @@ from relay.core.limits import (
     SCRATCH,
     WAITING_PER_PROCESS,
 )
+from relay.core.retained import Budget
 from relay.core.splice import Credit
 from relay.core.window import MOST, Windows
 from relay.io.busy_poll import BusyPoll
@@ -81,6 +82,8 @@ class Engine:
         self.credit = Credit()
         # What the windows of all endpoints share.
         self.windows = Windows(max_window)
+        # What the resumable sessions of all legs may keep.
+        self.retained = Budget()
         # Where endpoints read what they send, and where the next one reads: what is before that
         # may still have to be sent. All is free again after each flush.
         self.scratch = memoryview(bytearray(SCRATCH))

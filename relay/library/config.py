@@ -91,6 +91,8 @@ def link_config(
         max_window=MOST,
         keep_trying=keep_trying,
         wait=wait,
+        # Its legs are the link's own, which knows of none that is held.
+        resume_for=0,
         control=None,
     )
     return LinkConfig(agent, connect)

@@ -62,6 +62,7 @@ class Supervisor:
         keep_trying: bool,
         patience: float = math.inf,
         wanted: Callable[[], Awaitable[None]] = anyio.sleep_forever,
+        urgent: Callable[[], Awaitable[None]] = anyio.sleep_forever,
         prompt: Prompt | None = None,
         random: Random = random.random,
     ) -> None:
@@ -74,6 +75,7 @@ class Supervisor:
             keep_trying: go on after a lasting refusal as well, slowly.
             patience: seconds in which the first connection must have begun to be tried.
             wanted: returns when somebody waits for the connection: the next try is then soon.
+            urgent: returns when streams stand still until there is a connection: very soon.
             prompt: says that the next try is now, whatever the last one came to.
             random: where the jitter comes from.
         """
@@ -83,6 +85,7 @@ class Supervisor:
         self._keep_trying = keep_trying
         self._patience = patience
         self._wanted = wanted
+        self._urgent = urgent
         self._prompt = prompt or Prompt()
         self._backoff = Backoff(random)
         self._repeats = Repeats()
@@ -130,14 +133,21 @@ class Supervisor:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._remind, pause)
                 if hurried:
-                    tasks.start_soon(self._hurry, pause)
+                    backoff = self._backoff
+                    tasks.start_soon(self._hurry, pause, self._wanted, backoff.wanted)
+                    tasks.start_soon(self._hurry, pause, self._urgent, backoff.urgent)
                 await self._prompt.wait()
                 self._backoff.reset()
                 pause.cancel()
 
-    async def _hurry(self, pause: anyio.CancelScope) -> None:
-        await self._wanted()
-        soon = anyio.current_time() + self._backoff.wanted()
+    async def _hurry(
+        self,
+        pause: anyio.CancelScope,
+        hurried: Callable[[], Awaitable[None]],
+        most: Callable[[], float],
+    ) -> None:
+        await hurried()
+        soon = anyio.current_time() + most()
         pause.deadline = min(pause.deadline, soon)
 
     async def _remind(self, pause: anyio.CancelScope) -> None:

@@ -63,6 +63,8 @@ _MADE: Final[Mapping[str, Make]] = {
     "why": lambda event: f": {event.reason}" if event.reason else "",
     "away": lambda event: duration(event.away),
     "delay": lambda event: duration(event.delay),
+    "most": lambda event: duration(event.seconds),
+    "held": lambda event: f"{event.streams} stream{'' if event.streams == 1 else 's'}",
 }
 
 _LEG_UP: Final = Line(
@@ -129,6 +131,11 @@ def _stream_closed(text: str, per: str = "") -> Callable[[StreamClosed], Line]:
 LINES: Final[Mapping[type[Event], Line | Callable[[Any], Line]]] = {
     server.LegUp: lambda event: _SESSION_UP if event.inner else _LEG_UP,
     server.LegDown: lambda event: _SESSION_DOWN if event.inner else _LEG_DOWN,
+    server.SessionHeld: Line(
+        "info", "session held", "held: {held} of {who}, for up to {most}",
+        per="who", more=("streams",),
+    ),
+    server.SessionResumed: Line("info", "session resumed", "again: {who}, after {away}", per="who"),
     server.LoginFailed: lambda event: _SESSION_FAILED if event.inner else _LOGIN_FAILED,
     server.KeyRefused: Line("info", "key refused", "{peer}: key {key} refused: {reason}"),
     server.SignatureRefused: Line(
@@ -192,6 +199,13 @@ LINES: Final[Mapping[type[Event], Line | Callable[[Any], Line]]] = {
         "still trying {where}, for {away} now: {reason}; again in {delay}",
     ),
     client.Reconnected: Line("info", "leg up again", "connected to {where} again, after {away}"),
+    client.SessionHeld: Line(
+        "info", "session held", "held: {held}, for up to {most}", more=("streams",)
+    ),
+    client.SessionResumed: Line("info", "session resumed", "again, after {away}"),
+    client.SessionLost: Line(
+        "error", "session lost", "{held} reset: {reason}", more=("streams",)
+    ),
     client.ServiceGranted: lambda event: _NEWS if event.news else _AS_BEFORE,
     client.ServiceNotGranted: Line("error", "not published", "{reason}"),
     client.ServiceGivenUp: Line("info", "withdrawn", "{service} -> {target} withdrawn"),

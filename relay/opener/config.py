@@ -34,6 +34,8 @@ class ConnectConfig:
     """Bytes that one stream may have under way to this machine."""
     keep_trying: bool
     """A refusal that only a person can undo does not end the program."""
+    resume_for: float
+    """Seconds for which streams end to end wait for another way to go on; 0: they do not."""
     wait: float
     """Seconds that a new connection waits while there is no leg, or behind a new leg no service."""
     control: ControlPath | None

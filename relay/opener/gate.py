@@ -63,6 +63,10 @@ class Gate(Generic[Way]):
         self._failure = error
         self._opened.set()
 
+    def shut(self) -> None:
+        """The leg is there, but carries nothing at present: who comes waits."""
+        self._leg = None
+
     async def wanted(self) -> None:
         """Return when somebody waits for a leg."""
         while not self._waiting:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from enum import Enum
 from typing import Any
 
@@ -27,8 +27,9 @@ from relay.observe.log import EventLog
 from relay.opener.config import ConnectConfig
 from relay.opener.gate import Gate
 from relay.opener.listeners import Listeners
+from relay.opener.session import Session, streams_of
 from relay.opener.stdio import run_stdio
-from relay.ssh.client import ClientLeg, about, connect, explain
+from relay.ssh.client import ClientLeg, about, connect
 from relay.trust.hostkeys import fingerprint
 from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION
 
@@ -63,11 +64,15 @@ async def forward(
     """Everything but `-W`."""
     async with anyio.create_task_group() as waiting:
         gate: Gate[ClientLeg] = Gate(config.wait, waiting)
-        with closing(Listeners(config, gate, events)) as listeners:
-            carried = Carried(config, gate, listeners, events, engine)
+        with ExitStack() as stack:
+            listeners = stack.enter_context(closing(Listeners(config, gate, events)))
+            session = stack.enter_context(closing(Session(config, events, engine)))
+            carried = Carried(config, gate, listeners, session, events)
             # Before B is dialled: what is wrong on this machine is told first.
             desired = await opened(config, listeners, events)
-            supervising = supervisor(config, events, prompt, wanted=gate.wanted)
+            supervising = supervisor(
+                config, events, prompt, wanted=gate.wanted, urgent=session.urgent
+            )
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(desired.run, listeners)
                 tasks.start_soon(obey, prompt, desired)
@@ -144,10 +149,10 @@ class Carried:
         config: ConnectConfig,
         gate: Gate[ClientLeg],
         listeners: Listeners,
+        session: Session,
         events: Events,
-        engine: Engine,
     ) -> None:
-        self._engine = engine
+        self._session = session
         self._config = config
         self._gate = gate
         self._listeners = listeners
@@ -156,16 +161,16 @@ class Carried:
 
     def streams(self) -> int:
         """How many are open, or wait."""
-        leg = self._gate.leg
-        return self._gate.waiting + (len(leg.mux.channels) if leg is not None else 0)
+        leg = self._gate.leg or self._session.held
+        return self._gate.waiting + (streams_of(leg) if leg is not None else 0)
 
     def about(self) -> Mapping[str, str]:
-        return about(self._gate.leg)
+        return about(self._gate.leg or self._session.held)
 
     async def attempt(self, up: Callable[[], None]) -> None:
-        """Carry streams over a new leg until it is lost. Raises `RelayError`."""
-        client = self._config.client
-        leg = await connect(client, self._events, self._engine)
+        """Carry streams over a new leg, or again over the one that is held, until it is lost.
+        Raises `RelayError`."""
+        leg = await self._session.leg()
         try:
             self._gate.open(leg)
             up()
@@ -173,10 +178,10 @@ class Carried:
                 self._was_ready = True
                 say_who_can_read(leg, self._config, self._events)
                 self._listeners.say_ready()
-            await leg.down.wait()
-            raise explain(leg.error or ConnectionError("connection closed"), client)
+            raise await self._session.end(leg)
         finally:
-            leg.close()
+            self._gate.shut()
+            self._session.leave(leg)
 
 
 class FarEnd(Enum):

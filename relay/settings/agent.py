@@ -15,6 +15,7 @@ from relay.settings.general import (
     http_token_option,
     max_window_option,
     once_option,
+    resume_option,
 )
 from relay.settings.kinds import NUMBER, POSITIVE_SECONDS, STATE_FOLDER, YES_OR_NO, text
 from relay.settings.option import option, part
@@ -111,6 +112,7 @@ class AgentSettings:
         default=False,
         help="let sessions ask for -R as well, on this machine's loopback",
     )
+    resume_for: float = resume_option("end to end, without trust in the server")
     once: bool = once_option("staying connected")
     busy_poll: int = busy_poll_option("speed")
     max_window: int = max_window_option("speed")

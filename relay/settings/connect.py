@@ -15,6 +15,7 @@ from relay.settings.general import (
     http_token_option,
     max_window_option,
     once_option,
+    resume_option,
 )
 from relay.settings.kinds import SECONDS, text
 from relay.settings.option import option, part
@@ -64,6 +65,7 @@ class ConnectSettings:
         help="how long a new connection waits while the server is away, and after its return "
         "for a service that is not published again yet (default {default})",
     )
+    resume_for: float = resume_option("staying connected")
     keep_trying: bool = _connected(
         "--keep-trying",
         default=False,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from relay.core.limits import BUSY_POLL
+from relay.core.limits import BUSY_POLL, RESUME_FOR
 from relay.core.window import MOST, START
 from relay.settings.kinds import (
+    DURATION,
     HTTP_ADDRESS,
     MICROSECONDS,
     PRIVATE_FILE,
@@ -90,6 +91,18 @@ def max_window_option(group: str) -> Any:
         group=group,
         help="bytes that one stream may have under way to this machine, over a long path "
         f"(default {{default}}; a stream starts with {show_size(START)})",
+    )
+
+
+def resume_option(group: str) -> Any:
+    """`--resume-for`, of the two programs that are ends of sessions."""
+    return option(
+        "--resume-for",
+        kind=DURATION,
+        default=RESUME_FOR,
+        group=group,
+        help="keep the streams of a session end to end for so long when its way is lost: they go "
+        "on where they were as soon as there is another; 0: never (default {default})",
     )
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from relay.core.forward import format_address, parse_listen
-from relay.core.limits import LONGEST_BUSY_POLL, NetBlockSize, Startups
+from relay.core.limits import LONGEST_BUSY_POLL, LONGEST_RESUME_FOR, NetBlockSize, Startups
 from relay.core.window import LEAST
 from relay.errors import UsageError
 from relay.settings.option import Kind
-from relay.sshconfig.values import parse_size
+from relay.sshconfig.values import parse_size, parse_time
 from relay.trust.algorithms import CIPHERS
 
 # -- numbers
@@ -44,6 +44,23 @@ def _count_or_word_none(text: str) -> int:
     return 0 if text == "none" else _count(text)
 
 
+def _duration(text: str) -> float:
+    seconds = parse_time(text)
+    if seconds > LONGEST_RESUME_FOR:
+        raise UsageError(f"{text!r}: give at most {show_duration(LONGEST_RESUME_FOR)}")
+    return float(seconds)
+
+
+def show_duration(seconds: float) -> str:
+    """As ssh's files have it: `10m`, `1h30m`."""
+    left, shown = int(seconds), ""
+    for letter, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        shown += f"{count}{letter}" if count else ""
+    return shown or "0"
+
+
+DURATION: Final = Kind("DURATION", _duration, show_duration, name="time such as 10m")
 SECONDS: Final = Kind("SECONDS", _seconds, "{:g}".format)
 POSITIVE_SECONDS: Final = Kind("SECONDS", _positive_seconds, "{:g}".format)
 NUMBER: Final = Kind("NUMBER", _count, name="number (from 1)")

@@ -6,7 +6,6 @@ import asyncio
 import math
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 
 import anyio
 import asyncssh
@@ -31,6 +30,7 @@ from relay.events.client import Connected
 from relay.io.engine import Engine
 from relay.io.nested import NestedStream
 from relay.io.proxy import ProxyCommand
+from relay.io.resume import ResumableStream
 from relay.ssh.denied import TOO_MANY_TRIES, denied
 from relay.ssh.guest import ClientGuest
 from relay.ssh.leg import Leg
@@ -86,6 +86,10 @@ class ClientLeg(Leg):
         self.stream_handler: StreamHandler | None = None
         # Set when the leg is gone, with the reason in `error`.
         self.down = anyio.Event()
+        # Set when it is gone, or has lost what carries it. Another one when it goes on.
+        self.away = anyio.Event()
+        # Called when it does.
+        self.when_attached: Callable[[], object] = lambda: None
         self.error: Exception | None = None
         # Why the host key was not accepted, if it was not.
         self.refusal: RelayError | None = None
@@ -142,6 +146,23 @@ class ClientLeg(Leg):
             self.login.exception()  # Nobody may wait for it.
         self.error = error
         self.down.set()
+        self.away.set()
+
+    def held(self) -> None:
+        super().held()
+        if self.alive:
+            self.away.set()
+
+    def goes_on(self, away: float) -> None:
+        self.away = anyio.Event()
+        super().goes_on(away)
+        self.when_attached()
+
+    def let_go(self) -> None:
+        via, self.via = self.via, None
+        if via is not None:
+            via.close()
+        super().let_go()
 
     def opened(self, kind: bytes, fields: bytes) -> ChannelHandler:
         if kind != b"forwarded-tcpip":
@@ -170,6 +191,8 @@ class ClientLeg(Leg):
             self._why_refused = parse_service_refused(fields)[1]
         elif name == SERVICE_TAKEN:
             self.service_taken(*parse_forward(fields), self._why())
+        else:
+            super().told(name, fields)
 
     def _why(self) -> str:
         why, self._why_refused = self._why_refused, ""
@@ -274,21 +297,41 @@ class Owner(asyncssh.SSHClient):
             self._leg.login.set_result(None)
 
 
-async def connect(config: ClientConfig, events: Events, engine: Engine) -> ClientLeg:
+async def connect(
+    config: ClientConfig, events: Events, engine: Engine, *, resumable: bool = False
+) -> ClientLeg:
     """A leg to the host that `config` names, logged in, through those of its `proxy_jump`.
+    `resumable`: it may change what carries it, if it is a session inside another leg.
 
     Raises `PeerError` or `LocalError`, with a text for the user.
     """
+    via = await jump(config, events, engine)
+    return await _onwards(config, events, engine, via, config, resumable=resumable)
+
+
+async def jump(config: ClientConfig, events: Events, engine: Engine) -> ClientLeg | None:
+    """A leg to the last jump host on the way; None: there is none. Raises as `connect`."""
     leg: ClientLeg | None = None
-    for hop in (*config.proxy_jump, replace(config, proxy_jump=())):
-        try:
-            leg = await _connect(hop, events, engine, leg, config)
-        except BaseException:
-            if leg is not None:
-                leg.close()
-            raise
-    assert leg is not None
+    for hop in config.proxy_jump:
+        leg = await _onwards(hop, events, engine, leg, config)
     return leg
+
+
+async def _onwards(
+    config: ClientConfig,
+    events: Events,
+    engine: Engine,
+    via: ClientLeg | None,
+    asked: ClientConfig,
+    *,
+    resumable: bool = False,
+) -> ClientLeg:
+    try:
+        return await _connect(config, events, engine, via, asked, resumable=resumable)
+    except BaseException:
+        if via is not None:
+            via.close()
+        raise
 
 
 async def _connect(
@@ -297,6 +340,8 @@ async def _connect(
     engine: Engine,
     via: ClientLeg | None,
     asked: ClientConfig,
+    *,
+    resumable: bool = False,
 ) -> ClientLeg:
     """One leg: from here, or as a session inside `via`, which ends with it; on the way to the host
     that was `asked` for, or to that."""
@@ -319,7 +364,10 @@ async def _connect(
             if (patience := leg.keepalive.patience) and not identities.need_a_person:
                 silence = max(patience, SHORTEST_LOGIN_SILENCE)
                 leg.expect_answers(silence, f"cannot connect to {where}: no answer")
-            await _log_in(leg, way, config, identities, asked)
+            stream: NestedStream | ResumableStream | socket.socket = way
+            if resumable and isinstance(way, NestedStream):
+                stream = ResumableStream(way, engine.retained)
+            await _log_in(leg, stream, config, identities, asked)
     except TimeoutError:
         raise LegLost(f"cannot connect to {where}: timed out") from None
     finally:
@@ -333,16 +381,16 @@ async def _connect(
 
 async def _log_in(
     leg: ClientLeg,
-    way: socket.socket | NestedStream,
+    way: socket.socket | NestedStream | ResumableStream,
     config: ClientConfig,
     identities: Identities,
     asked: ClientConfig,
 ) -> None:
     try:
-        if isinstance(way, NestedStream):
-            leg.attach_nested(way)
-        else:
+        if isinstance(way, socket.socket):
             leg.attach(way)
+        else:
+            leg.attach_nested(way)
         await leg.login
     except BaseException as error:
         failure = leg.proxy.failure() if leg.proxy is not None else ""
@@ -396,7 +444,7 @@ def about(leg: ClientLeg | None) -> dict[str, str]:
     return {
         "server": leg.get_extra_info("server_version", ""),
         "cipher": leg.get_extra_info("send_cipher", ""),
-    }
+    } | ({} if leg.resumable is None else {"resumable": leg.resumable.about})
 
 
 def explain(error: Exception, config: ClientConfig) -> RelayError:

@@ -67,12 +67,15 @@ class Keepalive:
         self._wait(interval)
 
     def begin(self) -> None:
-        """The login is over: no server takes a global request before (RFC 4252 §6)."""
+        """The login is over: no server takes a global request before (RFC 4252 §6). Or the leg
+        has a carrier again."""
+        self.heard = self._loop.time()
+        self._unanswered = 0
         self._runs = True
         self._wait(self._interval)
 
     def stop(self) -> None:
-        """The leg is over."""
+        """The leg is over, or has no carrier."""
         self._runs = False
         self._wait(0.0)
 

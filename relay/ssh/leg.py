@@ -26,7 +26,8 @@ from relay.core.mux import Mux
 from relay.core.requests import Answered, GlobalRequest
 from relay.errors import INTERNAL, LegLost, ProtocolViolation, Replaced
 from relay.io.engine import Engine
-from relay.io.stream import Reader, Stream
+from relay.io.resume import ResumableStream, Session
+from relay.io.stream import Stream
 from relay.observe.faults import whatever_fails
 from relay.ssh.ciphers import Cipher
 from relay.ssh.guest import Guest
@@ -37,8 +38,10 @@ from relay.wire.numbers import (
     DISCONNECT_MAC_ERROR,
     DISCONNECT_PROTOCOL_ERROR,
     DISCONNECT_REPLACED,
+    RESUME_RECEIVED,
     OpenFailure,
 )
+from relay.wire.resume import parse_received, received_fields
 
 _log: Final = logging.getLogger(INTERNAL)
 
@@ -56,7 +59,7 @@ class LegStream(core.Stream, Protocol):
 class InnerStream(core.InnerStream, LegStream, Protocol):
     """A channel of an outer leg (`nested.py`)."""
 
-    def attach(self, reader: Reader) -> None: ...
+    def attach(self, reader: Session) -> None: ...
 
 
 class Leg:
@@ -72,6 +75,16 @@ class Leg:
         # False once the connection is closing: nothing more is read or sent.
         self.alive = False
         self._stream: LegStream | None = None
+        # The stream, when it can change its carrier; whether it may, the two ends agree on.
+        self.resumable: ResumableStream | None = None
+        # Called when the session has lost its carrier and is held, and when it goes on: after so
+        # many seconds.
+        self.when_held: Callable[[], object] = lambda: None
+        self.when_going_on: Callable[[float], object] = lambda away: None
+        # Called when it can go on no more, with the reason, before its streams hear of it.
+        self.when_over: Callable[[str], object] = lambda reason: None
+        # Called when a carrier of its is not used any more.
+        self.when_let_go: Callable[[], object] = lambda: None
         # Whom to tell by its name when a limit is hit.
         self.limit_hit: Callable[[str], object] = lambda limit: None
         # What works for this leg, and ends with it.
@@ -97,6 +110,8 @@ class Leg:
     def attach_nested(self, stream: InnerStream) -> None:
         """Start the SSH protocol on a channel of an outer leg."""
         self.out.attach_nested(stream)
+        if isinstance(stream, ResumableStream):
+            self.resumable = stream
         stream.attach(self)
         self._begin(stream, {})
 
@@ -165,12 +180,38 @@ class Leg:
         """The socket is at its end, or broke."""
         if not self.alive:
             return
+        self.when_over(str(error or ""))
         if isinstance(error, LegLost):
             self._end(error)
         elif isinstance(error, OSError):
             self._end(LegLost(f"connection lost: {error.strerror or error}"))
         else:
             self._end(LegLost("connection closed by the other side"))
+
+    def says_received(self, received: int, wanted: bool) -> None:
+        """What has come of a resumable session."""
+        self.tell(RESUME_RECEIVED, received_fields(received, wanted=wanted))
+
+    def held(self) -> None:
+        """The session has no carrier at present. (One that has just ended needs none.)"""
+        if self.alive:
+            self.keepalive.stop()
+            self.when_held()
+
+    def goes_on(self, away: float) -> None:
+        """It has one again, after so many seconds."""
+        if self.alive:
+            self.keepalive.begin()
+            self.when_going_on(away)
+
+    def let_go(self) -> None:
+        """What has carried the session is not used any more."""
+        self.when_let_go()
+
+    @property
+    def carried(self) -> bool:
+        """Whatever is sent is on its way."""
+        return self.alive and (self.resumable is None or not self.resumable.held)
 
     # -- what its guest calls
 
@@ -232,6 +273,9 @@ class Leg:
     def told(self, name: bytes, fields: bytes) -> None:
         """The peer sent a request of our own (`numbers.PRIVATE`) that wants no answer. One that is
         not known is passed over."""
+        if name == RESUME_RECEIVED and self.resumable is not None:
+            received, wanted = parse_received(fields)
+            self.resumable.acknowledged(received, wanted=wanted)
 
     def idle(self) -> None:
         """The last channel is over."""
@@ -300,6 +344,9 @@ class Leg:
 
     def gives_no_answer(self) -> None:
         peer = "Server" if self.guest.is_client() else "Client"
+        if self.resumable is not None and self.resumable.resumable:
+            self.resumable.lost(f"{peer} not responding to keepalive")
+            return
         self._end(asyncssh.ConnectionLost(f"{peer} not responding to keepalive"))
 
     # -- its end

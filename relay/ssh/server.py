@@ -54,6 +54,7 @@ from relay.wire.encoding import uint32
 from relay.wire.numbers import (
     AGENT_STARTED,
     RELAY_VERSION,
+    RESUME,
     SERVICE_DOWN,
     SERVICE_STATE,
     OpenFailure,
@@ -144,6 +145,8 @@ class ServerLeg(Leg):
         self.limits = Limits()
         # Called when the last channel of the leg is over, if anybody waits for that.
         self.when_idle: Callable[[ServerLeg], object] | None = None
+        # Answers `RESUME`: its fields. None, as everywhere but at an endpoint: no.
+        self.resume_asked: Callable[[bytes], bytes | None] = lambda fields: None
 
     def __str__(self) -> str:
         return str(self.name)
@@ -258,6 +261,8 @@ class ServerLeg(Leg):
         elif name == SERVICE_DOWN:
             bind, port, age, reason = messages.parse_service_down(fields)
             self.host.service_down(self, bind, port, age / 1000, reason)
+        else:
+            super().told(name, fields)
 
     async def answers(self, seconds: float) -> bool:
         """Ask the client whether it is there. It is, if it is heard at all within this time: on a
@@ -327,6 +332,9 @@ class ServerLeg(Leg):
         if request.name == SERVICE_STATE:
             state = self.host.service_state(self, *messages.parse_forward(request.fields))
             self.mux.requests.answer(state)
+            return
+        if request.name == RESUME:
+            self.mux.requests.answer(self.resume_asked(request.fields))
             return
         granted = False
         if request.name == b"cancel-tcpip-forward":

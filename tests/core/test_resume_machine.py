@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from relay.core.resume import State
 from relay.wire.resume import NO_LINE, YES_LINE
@@ -34,6 +40,12 @@ class Sessions(RuleBasedStateMachine):
         return self.pair.sides[number]
 
     # -- what the two do
+
+    @initialize(asks=st.integers(0, 3))
+    def begins(self, asks: int) -> None:
+        if asks:  # As nearly all do: what comes before the agreement is soon seen.
+            self.asked = True
+            self.pair.agree()
 
     @rule()
     def agree(self) -> None:
@@ -72,6 +84,29 @@ class Sessions(RuleBasedStateMachine):
     @rule(which=SIDES, size=SIZES)
     def comes(self, which: int, size: int) -> None:
         self.side(which).come(size)
+
+    @rule(which=SIDES, size=st.integers(1, 20))
+    def flows(self, which: int, size: int) -> None:
+        """What one side has to send comes, as far as there is room."""
+        self.is_to_send(which, size)
+        self.side(which).push(1000)
+        self.side(1 - which).come(1000)
+
+    @rule()
+    def all_comes(self) -> None:
+        self.pair.run()
+
+    @precondition(lambda self: self.pair.a.resumable)
+    @rule(both=st.booleans())
+    def changes_carriers(self, both: bool) -> None:
+        """What is under way is lost, and A knows it, or both do."""
+        self.cut()
+        for side in self.pair.sides if both else self.pair.sides[:1]:
+            side.hears()
+        self.attach()
+        self.pair.a.push(1000)
+        if self.pair.a.wire is not None and self.pair.a.wire.opening is not None:
+            self.pair.c.opened(self.pair.a.wire)
 
     @rule()
     def cut(self) -> None:

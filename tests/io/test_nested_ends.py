@@ -80,7 +80,9 @@ async def test_the_outer_leg_is_gone_already(tmp_path: Path) -> None:
         with pytest.raises(LegLost):
             NestedStream(way.outer)
         with pytest.raises(LegLost, match="gpu1:22 through the jump host"):
-            await _connect(hop(tmp_path, 22, "gpu1"), EVENTS, way.outer.engine, way.outer)
+            await _connect(
+                (to := hop(tmp_path, 22, "gpu1")), EVENTS, way.outer.engine, way.outer, to
+            )
 
 
 async def test_who_breaks_the_inner_protocol_loses_the_inner_leg_alone(tmp_path: Path) -> None:
@@ -208,7 +210,9 @@ async def test_an_end_that_comes_with_the_opening_is_noticed(tmp_path: Path) -> 
         assert reader.lost == ["the other side closed the session"]
         assert len(way.outer.mux.channels) == 1
         with pytest.raises(LegLost, match="the other side closed the session"):
-            await _connect(hop(tmp_path, 22, "gpu1"), EVENTS, way.outer.engine, way.outer)
+            await _connect(
+                (to := hop(tmp_path, 22, "gpu1")), EVENTS, way.outer.engine, way.outer, to
+            )
 
 
 async def test_what_came_before_the_end_is_used_before_it(tmp_path: Path) -> None:

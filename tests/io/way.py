@@ -57,7 +57,12 @@ class Far:
         self.key_file = KeyFile(folder / "authorized_keys", events)
         self.sessions = SessionEndpoint(
             EndpointConfig(
-                name="gpu1", port=22, state_dir=folder, strict_modes="yes", reverse=False
+                name="gpu1",
+                port=22,
+                state_dir=folder,
+                strict_modes="yes",
+                reverse=False,
+                resume_for=0,
             ),
             events,
         )
@@ -120,7 +125,15 @@ class Way:
     async def second(self) -> ClientLeg:
         """Another session within the same outer leg, which outlives the first from now on."""
         self.inner.via = None
-        return await _connect(hop(self.folder, 22, "gpu1"), EVENTS, self.outer.engine, self.outer)
+        return await _connect(
+            (to := hop(self.folder, 22, "gpu1")), EVENTS, self.outer.engine, self.outer, to
+        )
+
+
+async def session_within(outer: ClientLeg, folder: Path) -> ClientLeg:
+    """Another session with the endpoint."""
+    to = hop(folder, 22, "gpu1")
+    return await _connect(to, EVENTS, outer.engine, outer, to)
 
 
 def hop(folder: Path, port: int, host: str = HERE, **options: Any) -> ClientConfig:

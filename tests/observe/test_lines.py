@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relay.core.limits import STRANGER_LINES
-from relay.events import Event, Events, LegName, Note, StreamClosed
+from relay.events import Event, Events, LegName, Note, StreamClosed, client, server
 from relay.events.client import (
     Closed,
     Connected,
@@ -86,6 +86,28 @@ SAID: list[tuple[Event, str, str, str, dict[str, Any]]] = [
         LegDown(ME, "", inner=True), "info", "session down",
         f"end to end session over: {WHO} from 192.0.2.1:5",
         {"who": WHO, "peer": "192.0.2.1:5", "why": ""},
+    ),
+    (
+        server.SessionHeld(ME, 3, 600.0), "info", "session held",
+        f"held: 3 streams of {WHO}, for up to 10 min",
+        {"who": WHO, "streams": 3, "held": "3 streams", "most": "10 min"},
+    ),
+    (
+        server.SessionResumed(ME, 2.34), "info", "session resumed",
+        f"again: {WHO}, after 2.3 s", {"who": WHO, "away": "2.3 s"},
+    ),
+    (
+        client.SessionHeld(1, 600.0), "info", "session held", "held: 1 stream, for up to 10 min",
+        {"streams": 1, "held": "1 stream", "most": "10 min"},
+    ),
+    (
+        client.SessionResumed(2.34), "info", "session resumed", "again, after 2.3 s",
+        {"away": "2.3 s"},
+    ),
+    (
+        client.SessionLost(2, "it was held for too long"), "error", "session lost",
+        "2 streams reset: it was held for too long",
+        {"streams": 2, "held": "2 streams", "reason": "it was held for too long"},
     ),
     (
         LoginFailed(NOBODY, "192.0.2.3", "gone", inner=False), "info", "login failed",

@@ -13,7 +13,7 @@ from relay.cli.connect_config import connect_config
 from relay.core.backoff import Backoff
 from relay.errors import LegLost
 from relay.observe.log import EventLog
-from relay.opener import program
+from relay.opener import program, session
 from relay.opener.program import FarEnd, far_end
 from relay.settings.connect import ConnectSettings
 from tests.programs.process import GUARD
@@ -58,11 +58,11 @@ def test_a_new_connection_cuts_the_wait_short(
         tried = [anyio.Event() for _ in range(3)]
         tries = iter(tried)
 
-        async def connect(*arguments: object) -> None:
+        async def connect(*arguments: object, **settings: object) -> None:
             next(tries).set()
             raise LegLost("cannot connect to b.invalid")
 
-        monkeypatch.setattr(program, "connect", connect)
+        monkeypatch.setattr(session, "connect", connect)
         with anyio.fail_after(GUARD):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(program.run, config, EventLog("test"))
