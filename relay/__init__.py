@@ -86,6 +86,9 @@ _PLACES: Final = {
 }  # fmt: skip
 """The names above, and where they are: `import relay` imports none of it."""
 
+_MODULES: Final = ("asgi", "httpx", "httpx2", "sync")
+"""Those that need not be imported by name. All but the last want a package that is not ours."""
+
 __all__ = [
     "AddressError",
     "ConfigError",
@@ -126,8 +129,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "sync":
-        return import_module("relay.sync")
+    if name in _MODULES:
+        return import_module(f"relay.{name}")
     for module, found in _PLACES.items():
         if name in found:
             value = globals()[name] = getattr(import_module(module), name)

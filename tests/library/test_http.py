@@ -11,8 +11,6 @@ import httpx2
 import pytest
 
 import relay
-import relay.asgi
-import relay.httpx2
 from relay.demo import service as demo
 from tests.library.conftest import B
 

@@ -38,6 +38,12 @@ def test_trio_is_imported_by_who_runs_it() -> None:
     assert "trio" not in packages_after("import relay; relay.connect")
 
 
+def test_what_wants_another_package_is_there_by_its_name() -> None:
+    packages = packages_after("import relay; relay.httpx2.AsyncTransport; relay.asgi.serve")
+    assert "httpx2" in packages
+    assert not packages & {"httpx", "uvicorn", "hypercorn"}
+
+
 def test_every_name_is_there() -> None:
     for name in relay.__all__:
         assert inspect.getdoc(getattr(relay, name)), name
