@@ -24,7 +24,8 @@ from relay.life.running import Operate, Running
 from relay.life.supervise import Prompt, Supervisor
 from relay.observe.lines import LogSink
 from relay.observe.log import EventLog
-from relay.ssh.client import ClientLeg, about, connect, explain
+from relay.ssh.client import ClientLeg
+from relay.ssh.connect import about, connect, explain
 from relay.wire.messages import agent_started
 from relay.wire.numbers import AGENT_STARTED
 

@@ -31,7 +31,8 @@ from relay.opener.dynamic import DynamicForward
 from relay.opener.gate import AGAIN, Gate, Visitor
 from relay.opener.listeners import listening_sockets
 from relay.opener.local import LocalForward
-from relay.ssh.client import ClientLeg, connect
+from relay.ssh.client import ClientLeg
+from relay.ssh.connect import connect
 from relay.wire.messages import streamlocal_fields, tcpip_fields
 
 ORIGIN: Final = ("127.0.0.1", 0)

@@ -29,7 +29,8 @@ from relay.opener.gate import Gate
 from relay.opener.listeners import Listeners
 from relay.opener.session import Session, streams_of
 from relay.opener.stdio import run_stdio
-from relay.ssh.client import ClientLeg, about, connect
+from relay.ssh.client import ClientLeg
+from relay.ssh.connect import about, connect
 from relay.trust.hostkeys import fingerprint
 from relay.wire.numbers import ENDPOINT_VERSION, RELAY_VERSION
 

@@ -9,7 +9,8 @@ from relay.events import Events
 from relay.events.client import SessionHeld, SessionLost, SessionResumed
 from relay.io.engine import Engine
 from relay.opener.config import ConnectConfig
-from relay.ssh.client import ClientLeg, connect, explain
+from relay.ssh.client import ClientLeg
+from relay.ssh.connect import connect, explain
 from relay.ssh.resume import agree, attach
 
 

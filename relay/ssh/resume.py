@@ -11,7 +11,8 @@ from relay.errors import LegLost
 from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.nested import NestedStream
-from relay.ssh.client import ClientLeg, jump
+from relay.ssh.client import ClientLeg
+from relay.ssh.connect import jump
 from relay.ssh.way import reach
 from relay.sshconfig.client import ClientConfig
 from relay.wire.numbers import ENDPOINT_VERSION, RESUME

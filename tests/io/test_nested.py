@@ -18,7 +18,7 @@ from relay.io import nested
 from relay.io.endpoint import Endpoint
 from relay.io.engine import Engine
 from relay.io.nested import MIN_DATA, NestedStream
-from relay.ssh.client import connect
+from relay.ssh.connect import connect
 from relay.ssh.leg import Leg
 from relay.ssh.way import HERE
 from relay.wire.encoding import string

@@ -13,7 +13,7 @@ from relay.core.port import State
 from relay.errors import LegLost
 from relay.io.nested import NestedStream
 from relay.life.admission import Startup
-from relay.ssh.client import _connect
+from relay.ssh.connect import _connect
 from relay.ssh.way import HERE
 from relay.wire import messages
 from relay.wire.messages import tcpip_fields

@@ -26,7 +26,8 @@ from relay.io.engine import Engine
 from relay.io.local import Acceptor
 from relay.io.nested import NestedStream
 from relay.life.admission import Startup
-from relay.ssh.client import ClientLeg, _connect, connect
+from relay.ssh.client import ClientLeg
+from relay.ssh.connect import _connect, connect
 from relay.ssh.leg import Leg
 from relay.ssh.server import ServerLeg
 from relay.ssh.server_options import server_options
