@@ -13,6 +13,7 @@ def test_until_it_is_published_again_or_its_teller_is_gone() -> None:
     said = down.get(("a", 1))
     assert said is not None
     assert (said.teller, said.reason, said.since) == ("leg", "no", 95.0)
+    assert [key for key, _ in down] == [("a", 1), ("b", 1), ("c", 1)]
     down.end(("a", 1))
     down.end(("a", 1))
     assert down.get(("a", 1)) is None

@@ -23,6 +23,7 @@ def test_a_lost_service_is_waited_for_until_it_is_back(hold: Hold[bytes, str]) -
     hold.lost(GPU, KEY, 0.0)
     assert hold.takes(GPU, 14.9)
     assert not hold.takes(DB, 14.9)
+    assert list(hold.missed()) == [(GPU, KEY, 0.0)]
     for visitor in "abc":
         hold.wait(GPU, visitor)
     hold.leave("b")

@@ -143,10 +143,14 @@ def test_a_full_stream_is_waited_for_and_what_comes_meanwhile_waits_unsealed(leg
     assert leg.stream.awaited == 1
     assert not leg.out.has_room
     sent = leg.out.sent_packets
-    view = forward(leg, b"data", channel(9))
+    one = channel(9)
+    assert leg.out.waiting_for(one) == 0
+    view = forward(leg, b"data", one)
     view[:] = bytes(len(view))  # Its memory is used again.
     assert leg.out.sent_packets == sent
     assert leg.shared.waiting == OVERHEAD + 32
+    assert leg.out.waiting_for(one) == leg.shared.waiting
+    assert leg.out.waiting_for(channel(10)) == 0
     assert leg.out.waiting > leg.shared.waiting
     assert leg.heard() == []
     leg.stream.room = 2**30
