@@ -37,7 +37,7 @@ async def test_status(tmp_path: Path) -> None:
         assert forward == {
             "kind": "remote", "forward": "gpu1:8000:localhost:80", "listening": "gpu1:8000",
             "target": "localhost:80", "state": "granted", "port": 8000, "reason": "",
-            "again_in": None,
+            "again_in": None, "stream_refused": "", "stream_refused_for": None,
         }  # fmt: skip
 
 

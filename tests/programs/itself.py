@@ -22,7 +22,6 @@ def main() -> Any:
         # Beside the one by which it reads the folder.
         "descriptors": sorted(map(int, os.listdir(folder)))[:-1],
         "streams": [os.readlink(f"{folder}/{number}").partition("[")[0] for number in range(3)],
-        "group": [os.getpgid(0), os.getsid(0)],
         "signals": {number: str(signal.getsignal(number)) for number in signal.valid_signals()},
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "priority": os.getpriority(os.PRIO_PROCESS, 0),

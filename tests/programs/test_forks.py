@@ -1,4 +1,5 @@
-"""A program that was forked is what it would be if it had been executed."""
+"""A program that was forked is what it would be if it had been executed: but for its session, which
+is its own, so that it has no terminal to ask at."""
 
 from __future__ import annotations
 

@@ -316,8 +316,9 @@ def test_a_file_that_is_no_good_is_a_line_in_the_log(tmp_path: Path) -> None:
 
 def test_every_event_of_a_server_is_told_or_left_out_on_purpose() -> None:
     """In words that are the user's, and whatever strangers have put in it."""
+    # (Sessions are an agent's endpoint's.)
     left_out = {"SpliceOpened", "SpliceClosed", "PortStreamClosed", "SessionStreamClosed",
-                "StreamHeld"}  # fmt: skip
+                "SessionHeld", "SessionResumed", "StreamHeld"}  # fmt: skip
     ours = [kind for kind in LINES if kind.__module__ == "relay.events.server"]
     assert {kind.__name__ for kind in ours} - left_out == {kind.__name__ for kind in TOLD}
     evil = LegName(1, "SHA256:me", "<img onerror=x>\x1b[2J\u202e" + "c" * 9999, "192.0.2.1:5")
