@@ -36,16 +36,14 @@ from anyio import (
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
-from relay.core.channel import Half
-from relay.core.handler import refusal
 from relay.core.limits import KIB
 from relay.core.mux import Mux
 from relay.core.output import Buffer
-from relay.core.port import Port, State
+from relay.core.port import State
 from relay.core.window import ReceiveWindow
-from relay.errors import LegLost, Refused, RelayError
+from relay.errors import LegLost
 from relay.io.engine import Engine
-from relay.wire.numbers import OpenFailure
+from relay.io.opening import Opening
 from relay.wire.packet import DATA_OFFSET, OVERHEAD, frame_data
 
 UNFINISHED: Final = "closed here before its end"
@@ -75,7 +73,7 @@ class Leg(Protocol):
     def mux(self) -> Mux: ...
 
 
-class MemoryStream(Port, ByteStream):
+class MemoryStream(Opening, ByteStream):
     """One stream. Its exceptions are anyio's: `EndOfStream`, the peer said all that it had to say;
     `ClosedResourceError`, it was closed or ended here; `BrokenResourceError`, the peer or the leg
     broke it off; `BusyResourceError`, another task is in the same call."""
@@ -107,21 +105,16 @@ class MemoryStream(Port, ByteStream):
         self._sender: asyncio.Future[None] | None = None
         self._receiving = ResourceGuard("receiving from")
         self._sending = ResourceGuard("sending to")
-        # The answer to our open, and why it is no.
-        self._answer: asyncio.Future[None] | None = None
-        self._refusal: RelayError | None = None
-        # Answers the peer's open.
-        self._admit: Callable[[MemoryStream], None] | None = None
 
     # -- how it begins
 
     async def open(self, kind: bytes, fields: bytes) -> None:
         """Ask the peer for the channel. Raises `Refused`, or for what may be there later
         `NotPublished`, `ServiceUnreachable` or `LegLost`."""
-        self._answer = self._loop.create_future()
+        self._opened = self._loop.create_future()
         self.ask(kind, fields)
         try:
-            await self._answer
+            await self._opened
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -131,34 +124,9 @@ class MemoryStream(Port, ByteStream):
         later it calls `confirm` or `refuse`."""
         self._admit = admit
 
-    def _dial(self) -> None:
-        assert self._admit is not None
-        self._admit(self)
-
-    def confirm(self) -> bool:
-        """Confirm the peer's open. False: the leg is gone."""
-        self.joined()
-        return self.state is State.OPEN
-
-    def refuse(self, code: OpenFailure, reason: str) -> None:
-        """Refuse the peer's open."""
-        self.not_joined(reason, code)
-
-    def failed(self, code: int, reason: str) -> None:
-        self._refusal = refusal(code, reason)
-        super().failed(code, reason)
-
     def _begin(self) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(None)
+        self._answered()
         _wake(self._sender)
-
-    def _not_opened(self) -> RelayError:
-        if self._refusal is not None:
-            return self._refusal
-        if self.channel.sending is Half.WAITING:
-            return LegLost(self.reason)
-        return Refused(self.reason.removeprefix("refused: "))  # By us: its packets are too small.
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -342,8 +310,7 @@ class MemoryStream(Port, ByteStream):
         """`eof` has told it."""
 
     def _drop(self, *, reset: bool) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(self._not_opened())
+        self._not_answered()
         _wake(self._receiver)
         _wake(self._sender)
 

@@ -22,16 +22,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from relay.core.handler import refusal
 from relay.core.limits import NESTED_WINDOW
 from relay.core.mux import Mux
 from relay.core.output import Buffer
-from relay.core.port import Port, State
 from relay.core.window import FixedWindow
 from relay.errors import LegLost
 from relay.io.engine import Engine
+from relay.io.opening import Opening
 from relay.io.stream import Reader
-from relay.wire.numbers import OpenFailure
 from relay.wire.packet import DATA_OFFSET, MAX_DATA, TAIL_ROOM, frame_data
 
 MIN_DATA: Final = 1024
@@ -52,7 +50,7 @@ class OuterLeg(Protocol):
     def mux(self) -> Mux: ...
 
 
-class NestedStream(Port):
+class NestedStream(Opening):
     """A channel of `outer` as the stream of an inner leg."""
 
     min_packet = 1
@@ -80,9 +78,6 @@ class NestedStream(Port):
         self._no_more = ""
         # The inner leg waits to be told that there is room.
         self._awaited = False
-        self._confirmed: asyncio.Future[None] | None = None
-        # Answers the peer's open.
-        self._admit: Callable[[NestedStream], None] | None = None
 
     @property
     def max_data(self) -> int:
@@ -93,10 +88,10 @@ class NestedStream(Port):
 
     async def open(self, kind: bytes, fields: bytes) -> None:
         """Ask the outer peer for the channel. Raises `Refused` or `LegLost`."""
-        self._confirmed = self._loop.create_future()
+        self._opened = self._loop.create_future()
         self.ask(kind, fields)
         try:
-            await self._confirmed
+            await self._opened
         except asyncio.CancelledError:
             self.give_up()
             self.local_lost("")  # It may have been confirmed in this very turn.
@@ -107,27 +102,12 @@ class NestedStream(Port):
         later it calls `confirm` and attaches the inner leg, or it calls `refuse`."""
         self._admit = admit
 
-    def _dial(self) -> None:
-        assert self._admit is not None
-        self._admit(self)
-
-    def confirm(self) -> bool:
-        """Confirm the peer's open. False: the outer leg is gone."""
-        self.joined()
-        return self.state is State.OPEN
-
-    def refuse(self, code: OpenFailure, reason: str) -> None:
-        """Refuse the peer's open."""
-        self.not_joined(reason, code)
-
-    def failed(self, code: int, reason: str) -> None:
-        if self._confirmed is not None and not self._confirmed.done():
-            self._confirmed.set_exception(refusal(code, reason))
-        super().failed(code, reason)
-
     def _begin(self) -> None:
-        if self._confirmed is not None and not self._confirmed.done():
-            self._confirmed.set_result(None)
+        self._answered()
+
+    def _not_opened(self) -> LegLost:
+        """What is to carry a session is tried again, whatever it was."""
+        return LegLost(self.reason)
 
     def attach(self, reader: Reader) -> None:
         """`reader`, the inner leg, is fed from now on."""
@@ -242,8 +222,7 @@ class NestedStream(Port):
         """The inner leg ends with what comes: `eof` has told it."""
 
     def _drop(self, *, reset: bool) -> None:
-        if self._confirmed is not None and not self._confirmed.done():
-            self._confirmed.set_exception(LegLost(self.reason))
+        self._not_answered()
         if self.reason:
             self._ends(self.reason)
 

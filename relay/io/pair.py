@@ -11,17 +11,15 @@ half said (`cut`).
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from relay.core.channel import Half
-from relay.core.handler import refusal
 from relay.core.port import State
-from relay.errors import LegLost, Refused, RelayError
+from relay.errors import LegLost
 from relay.io import endpoint
 from relay.io.memory import UNFINISHED
+from relay.io.opening import Opening
 from relay.wire.numbers import OpenFailure
 
 PAIR_TRIES: Final = 16
@@ -38,7 +36,7 @@ class Leg(endpoint.Leg, Protocol):
     def alive(self) -> bool: ...
 
 
-class PairStream(endpoint.Endpoint):
+class PairStream(Opening, endpoint.Endpoint):
     """One stream. Its own methods are called in the event loop; its user has the other socket, and
     of this the attributes `broken` and `cut`."""
 
@@ -55,9 +53,6 @@ class PairStream(endpoint.Endpoint):
         super().__init__(leg, lambda endpoint, reason: None)
         self._pair = pair
         self._admit = admit
-        # The answer to our open, and why it is no.
-        self._confirmed: asyncio.Future[None] | None = None
-        self._refusal: RelayError | None = None
         # The peer said all, and our user can read that.
         self._whole = False
         # Why the stream is not whole, though the user finds it at its end. Ours to write.
@@ -71,19 +66,15 @@ class PairStream(endpoint.Endpoint):
         """Ask the peer for the channel; returns the user's socket. Raises what `MemoryStream.open`
         raises, and OSError."""
         ours, theirs = self._pair()
-        self._confirmed = self._loop.create_future()
+        self._opened = self._loop.create_future()
         self.open(ours, kind, fields)
         try:
-            await self._confirmed
+            await self._opened
         except BaseException:
             self.local_lost("")
             theirs.close()
             raise
         return theirs
-
-    def _dial(self) -> None:
-        assert self._admit is not None
-        self._admit(self)
 
     def confirm(self) -> socket.socket | None:
         """Confirm the peer's open; returns the user's socket. None: the leg is gone, or the peer.
@@ -99,25 +90,9 @@ class PairStream(endpoint.Endpoint):
         self.joined()
         return theirs
 
-    def refuse(self, code: OpenFailure, reason: str) -> None:
-        """Refuse the peer's open."""
-        self.not_joined(reason, code)
-
-    def failed(self, code: int, reason: str) -> None:
-        self._refusal = refusal(code, reason)
-        super().failed(code, reason)
-
     def _begin(self) -> None:
-        if self._confirmed is not None and not self._confirmed.done():
-            self._confirmed.set_result(None)
+        self._answered()
         super()._begin()
-
-    def _not_opened(self) -> RelayError:
-        if self._refusal is not None:
-            return self._refusal
-        if self.channel.sending is Half.WAITING:
-            return LegLost(self.reason)
-        return Refused(self.reason.removeprefix("refused: "))  # By us: its packets are too small.
 
     # -- how it ends
 
@@ -134,8 +109,7 @@ class PairStream(endpoint.Endpoint):
     def _drop(self, *, reset: bool) -> None:
         if reset and not self._whole:
             self.broken = self.reason or UNFINISHED
-        if self._confirmed is not None and not self._confirmed.done():
-            self._confirmed.set_exception(self._not_opened())
+        self._not_answered()
         super()._drop(reset=reset)
 
 
