@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 import asyncssh
@@ -94,28 +95,24 @@ async def connect(
     Raises `PeerError` or `LocalError`, with a text for the user.
     """
     via = await jump(config, events, engine)
-    return await _onwards(config, events, engine, via, config, resumable=resumable)
+    with or_closed(via):
+        return await _connect(config, events, engine, via, config, resumable=resumable)
 
 
 async def jump(config: ClientConfig, events: Events, engine: Engine) -> ClientLeg | None:
     """A leg to the last jump host on the way; None: there is none. Raises as `connect`."""
     leg: ClientLeg | None = None
     for hop in config.proxy_jump:
-        leg = await _onwards(hop, events, engine, leg, config)
+        with or_closed(leg):
+            leg = await _connect(hop, events, engine, leg, config)
     return leg
 
 
-async def _onwards(
-    config: ClientConfig,
-    events: Events,
-    engine: Engine,
-    via: ClientLeg | None,
-    asked: ClientConfig,
-    *,
-    resumable: bool = False,
-) -> ClientLeg:
+@contextmanager
+def or_closed(via: ClientLeg | None) -> Iterator[None]:
+    """Close the leg, if there is one, unless what is done with it comes to something."""
     try:
-        return await _connect(config, events, engine, via, asked, resumable=resumable)
+        yield
     except BaseException:
         if via is not None:
             via.close()

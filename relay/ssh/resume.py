@@ -12,7 +12,7 @@ from relay.events import Events
 from relay.io.engine import Engine
 from relay.io.nested import NestedStream
 from relay.ssh.client import ClientLeg
-from relay.ssh.connect import jump
+from relay.ssh.connect import jump, or_closed
 from relay.ssh.way import reach
 from relay.sshconfig.client import ClientConfig
 from relay.wire.numbers import ENDPOINT_VERSION, RESUME
@@ -51,15 +51,13 @@ async def attach(leg: ClientLeg, config: ClientConfig, events: Events, engine: E
     if via is None:
         return False
     changed = anyio.Event()
-    try:
-        with anyio.fail_after(config.connect_timeout):
-            channel, _ = await reach(config, via)
-        assert isinstance(channel, NestedStream)
-    except BaseException as error:
-        via.close()
-        if isinstance(error, TimeoutError):
+    with or_closed(via):
+        try:
+            with anyio.fail_after(config.connect_timeout):
+                channel, _ = await reach(config, via)
+        except TimeoutError:
             raise LegLost("no answer on the way to the session") from None
-        raise
+        assert isinstance(channel, NestedStream)
     leg.via = via
     leg.when_let_go = changed.set
     leg.when_attached = changed.set
