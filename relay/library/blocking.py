@@ -23,7 +23,7 @@ from relay.library.config import Path, link_config
 from relay.library.feed import Feed
 from relay.library.incoming import Incoming
 from relay.library.joint import PairJoint, RawPair
-from relay.library.link import Link, open_message
+from relay.library.link import Link
 from relay.library.stream import AT_ONCE
 from relay.library.tunnel import NO_OPTIONS, HostKeys, PortForward, Service, marked, publishing
 from relay.settings.connect import DEFAULT_WAIT
@@ -113,15 +113,14 @@ class Tunnel:
 
     def open(self, service: str) -> Stream:
         """A stream to a service; as of `relay.Tunnel.open`."""
-        kind, fields = open_message(names.target(service))
-        return Stream(self._call(self._link.open, service, kind, fields))
+        return Stream(self._call(self._link.open, service, names.target(service)))
 
     def open_socket(self, service: str) -> socket.socket:
         """A stream to a service as a socket, for whatever wants one: of TCP, so that one that broke
         is reset, and is not taken for one that has ended. It is the caller's to close. Arguments
         and errors are those of `open`; OSError when this machine has no socket left."""
-        kind, fields = open_message(names.target(service))
-        raw: RawPair = self._call(self._link.open, service, kind, fields, PairJoint(tcp_pair))
+        target = names.target(service)
+        raw: RawPair = self._call(self._link.open, service, target, PairJoint(tcp_pair))
         return raw.sock
 
     @contextmanager

@@ -28,12 +28,11 @@ from relay.library.incoming import Incoming
 from relay.library.joint import Joint, Raw
 from relay.life.supervise import Prompt, Supervisor
 from relay.opener.dynamic import DynamicForward
-from relay.opener.gate import AGAIN, Gate, Visitor
+from relay.opener.gate import AGAIN, Gate
 from relay.opener.listeners import listening_sockets
-from relay.opener.local import LocalForward
+from relay.opener.local import LocalForward, open_message
 from relay.ssh.client import ClientLeg
 from relay.ssh.connect import connect
-from relay.wire.messages import streamlocal_fields, tcpip_fields
 
 ORIGIN: Final = ("127.0.0.1", 0)
 """Where our streams are said to come from: from no socket."""
@@ -170,15 +169,14 @@ class Link(Generic[Raw]):
 
     # -- what is opened
 
-    async def open(
-        self, service: str, kind: bytes, fields: bytes, joint: Joint[Raw] | None = None
-    ) -> Raw:
-        """A stream to the service. Where there is no connection, or behind a new one no service,
-        it waits, as a connection to a port of relay-connect does. `joint` makes it, if it is not to
-        be as the others. Raises `PeerError`, OSError."""
-        visitor: Visitor[ClientLeg] = Visitor(_nothing_with, _nothing)
+    async def open(self, service: str, target: Forward, joint: Joint[Raw] | None = None) -> Raw:
+        """A stream to `target`, which its user calls `service`. Where there is no connection, or
+        behind a new one no service, it waits, as a connection to a port of relay-connect does.
+        `joint` makes it, if it is not to be as the others. Raises `PeerError`, OSError."""
+        kind, fields = open_message(target, ORIGIN)
+        came = anyio.current_time()
         while True:
-            leg = await self._next_leg(visitor)
+            leg = await self._next_leg(came)
             try:
                 raw = await (joint or self._joint).open(leg, kind, fields)
                 self._were_there.add(service)
@@ -190,7 +188,7 @@ class Link(Generic[Raw]):
                     again = False  # It may well be a wrong name.
                 if leg.alive and again:
                     stopping = isinstance(error, LegLost)
-                    again = self._gate.may_enter_again(visitor, stopping=stopping)
+                    again = self._gate.may_enter_again(came, stopping=stopping)
                 if not again:
                     text = str(error)  # A relay-server says which service it is, an sshd does not.
                     text = text if text.startswith(f"{service}: ") else f"{service}: {text}"
@@ -198,8 +196,9 @@ class Link(Generic[Raw]):
             if leg.alive:
                 await anyio.sleep(AGAIN)
 
-    async def _next_leg(self, visitor: Visitor[ClientLeg]) -> ClientLeg:
-        leg = await self._gate.next_leg(visitor.came + self._gate.wait)
+    async def _next_leg(self, came: float) -> ClientLeg:
+        """For one who came then. Raises `PeerError`."""
+        leg = await self._gate.next_leg(came + self._gate.wait)
         if leg is None:
             raise self._no_leg()
         return leg
@@ -244,9 +243,9 @@ class Link(Generic[Raw]):
         wanted = self._publisher.desired
         desired = wanted.want(what)
         try:
-            visitor: Visitor[ClientLeg] = Visitor(_nothing_with, _nothing)
+            came = anyio.current_time()
             while not desired.is_settled:
-                await self._next_leg(visitor)
+                await self._next_leg(came)
                 await wanted.change()
             if desired.far is not Far.GRANTED:
                 raise Refused(desired.reason)
@@ -287,16 +286,5 @@ class Link(Generic[Raw]):
         incoming.close()
 
 
-def open_message(forward: Forward) -> tuple[bytes, bytes]:
-    """The kind and the fields of CHANNEL_OPEN for a forward's target."""
-    if forward.target_path:
-        return b"direct-streamlocal@openssh.com", streamlocal_fields(forward.target_path)
-    return b"direct-tcpip", tcpip_fields(forward.host, forward.hostport, *ORIGIN)
-
-
 def _nothing() -> None:
-    pass
-
-
-def _nothing_with(leg: ClientLeg) -> None:
     pass

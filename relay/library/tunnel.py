@@ -23,7 +23,7 @@ from relay.library.config import Path, link_config
 from relay.library.feed import Feed
 from relay.library.host import Host, current_host
 from relay.library.incoming import Incoming
-from relay.library.link import Link, open_message
+from relay.library.link import Link
 from relay.library.stream import Stream
 from relay.settings.connect import DEFAULT_WAIT
 
@@ -139,9 +139,9 @@ class Tunnel:
             LegLost: there was no connection within `wait`, or no answer.
             UsageError: that is no service; or the tunnel is closed.
         """
-        kind, fields = open_message(names.target(service))
+        target = names.target(service)
         self._check_open()
-        raw = await self._host.call(self._link.open, service, kind, fields)
+        raw = await self._host.call(self._link.open, service, target)
         return self._host.stream(raw)
 
     @asynccontextmanager

@@ -80,11 +80,11 @@ class Gate(Generic[Way]):
         else:
             self._tasks.start_soon(self._wait, visitor, 0.0)
 
-    def may_enter_again(self, visitor: Visitor[Way], *, stopping: bool = False) -> bool:
-        """Is it worth another try, for a visitor whose service was not there? For no longer than
-        it may wait at all, nor than that after the leg came up: then the name is wrong. Where B is
-        stopping the leg ends soon, and its age says nothing."""
-        last = (visitor.came if stopping else min(visitor.came, self._opened_at)) + self.wait
+    def may_enter_again(self, came: float, *, stopping: bool = False) -> bool:
+        """Is it worth another try, for one who came then and whose service was not there? For no
+        longer than it may wait at all, nor than that after the leg came up: then the name is wrong.
+        Where B is stopping the leg ends soon, and its age says nothing."""
+        last = (came if stopping else min(came, self._opened_at)) + self.wait
         return anyio.current_time() + AGAIN <= last
 
     def enter_again(self, visitor: Visitor[Way]) -> None:

@@ -83,11 +83,7 @@ class LocalForward:
         self._events.emit(Closed(self._name, self._forward.target))
 
     def _accepted(self, sock: socket.socket, origin: tuple[str, int]) -> None:
-        if path := self._forward.target_path:
-            kind, fields = b"direct-streamlocal@openssh.com", streamlocal_fields(path)
-        else:
-            kind = b"direct-tcpip"
-            fields = tcpip_fields(self._forward.host, self._forward.hostport, *origin)
+        kind, fields = open_message(self._forward, origin)
         target = self._forward.target
         closed = partial(LocalStreamClosed, listening=self._name, target=target)
         tell = tell_end(self._events, closed)
@@ -104,7 +100,7 @@ class LocalForward:
             """It may be in a moment: B is there again before the agent is, or starts anew."""
             if code is OpenFailure.UNKNOWN_SERVICE and not self._was_there:
                 return
-            if self._gate.may_enter_again(visitor, stopping=code is OpenFailure.STOPPING):
+            if self._gate.may_enter_again(visitor.came, stopping=code is OpenFailure.STOPPING):
                 endpoint.take_back()
                 self._refused(NOT_YET[code])
                 self._say_waiting(visitor, NOT_YET[code])
@@ -154,6 +150,13 @@ class LocalEndpoint(Endpoint):
                 if code == one:
                     self._not_yet(self, one)
         super().failed(code, reason)
+
+
+def open_message(forward: Forward, origin: tuple[str, int]) -> tuple[bytes, bytes]:
+    """The kind and the fields of CHANNEL_OPEN for a forward's target."""
+    if forward.target_path:
+        return b"direct-streamlocal@openssh.com", streamlocal_fields(forward.target_path)
+    return b"direct-tcpip", tcpip_fields(forward.host, forward.hostport, *origin)
 
 
 def ports_only(leg: ClientLeg, host: str) -> str:

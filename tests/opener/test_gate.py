@@ -43,7 +43,7 @@ class Clients:
         def begin(leg: Leg) -> None:
             if anyio.current_time() - self._began < published_at:
                 self.tries[name] = self.tries.get(name, 0) + 1
-                if self._gate.may_enter_again(visitor):
+                if self._gate.may_enter_again(visitor.came):
                     self._gate.enter_again(visitor)
                     return
                 end(None)
