@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import anyio
 
-from relay.control.pages import Key, Listing
+from relay.control.pages import Listing
 from relay.core.traffic import Traffic
 from relay.events import LegName
 from relay.server.kick import stream_id
@@ -93,16 +93,16 @@ def streams(names: Mapping[Traffic, str]) -> Listing[Stream]:
             "stream": stream_id,
             "service": service,
             "opener": lambda stream: _opener(stream).number or None,
-            "agent": _agent,
+            "agent": lambda stream: stream.agent,
             "comment": lambda stream: _opener(stream).comment,
             "peer": lambda stream: _opener(stream).peer,
             "seconds": _seconds,
-            "bytes_there": lambda stream: _moved(stream)[0],
-            "bytes_back": lambda stream: _moved(stream)[1],
+            "bytes_there": lambda stream: stream.moved[0],
+            "bytes_back": lambda stream: stream.moved[1],
             "bytes_waiting": lambda stream: stream.waiting,
         },
         texts=("stream", "service", "comment", "peer"),
-        identity=_number,
+        identity=lambda stream: stream.number,
         identified_by=(int, int),
         searched=("service", "comment", "peer"),
     )
@@ -116,30 +116,10 @@ def _opener(stream: Stream) -> LegName:
     return _NOBODY if isinstance(stream, Visitor) else stream.opener
 
 
-def _agent(stream: Stream) -> int:
-    leg = stream.leg if isinstance(stream, Visitor) else stream.route.leg
-    return int(getattr(leg, "number", 0))
-
-
 def _seconds(stream: Stream) -> float | None:
     if isinstance(stream, Visitor):
         return None
     return max(0.0, round(time.monotonic() - stream.began, 3))
-
-
-def _moved(stream: Stream) -> tuple[int, int]:
-    """There, and back."""
-    if isinstance(stream, Visitor):
-        return stream.sent_bytes, stream.received_bytes
-    there, back = stream.splice.bytes_from
-    return there, back
-
-
-def _number(stream: Stream) -> Key:
-    """Of `stream_id`."""
-    if isinstance(stream, Visitor):
-        return int(getattr(stream.leg, "number", 0)), stream.channel.local_id
-    return stream.opener.number, stream.splice.channels[0].local_id
 
 
 def _age(since: float) -> float:

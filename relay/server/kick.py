@@ -10,13 +10,11 @@ from typing import Final
 
 from relay.core.forward import parse_port, split_fields
 from relay.core.services import unmarked
-from relay.core.traffic import Traffic
 from relay.errors import UsageError
 from relay.events import LegName
 from relay.io.turns import in_turn
 from relay.server.reading import Stream
 from relay.server.relay import Relay
-from relay.ssh.listener import Visitor
 
 BY_THE_OPERATOR: Final = "ended by the operator"
 
@@ -35,9 +33,8 @@ class Ended:
 
 def stream_id(stream: Stream) -> str:
     """Its opener's leg (of a connection to an open port, the agent's) and channel there."""
-    if isinstance(stream, Visitor):
-        return f"{getattr(stream.leg, 'number', 0)}.{stream.channel.local_id}"
-    return f"{stream.ends[0].leg.number}.{stream.splice.channels[0].local_id}"
+    leg, channel = stream.number
+    return f"{leg}.{channel}"
 
 
 async def kick(relay: Relay, what: str) -> Ended:
@@ -72,7 +69,7 @@ async def _kick_service(relay: Relay, what: str) -> Ended:
     meant = {route.traffic for route in routes}
     for route in routes:  # First: nothing new goes there while we look for what is open.
         relay.services.end(route, BY_THE_OPERATOR)
-    streams = await _kick_streams(relay, lambda stream: not meant.isdisjoint(_traffics(stream)))
+    streams = await _kick_streams(relay, lambda stream: not meant.isdisjoint(stream.traffics))
     return Ended(services=tuple(route.name for route in routes), streams=streams)
 
 
@@ -83,7 +80,3 @@ async def _kick_streams(relay: Relay, meant: Callable[[Stream], bool]) -> tuple[
         names = [(stream_id(one), one) for one in some if meant(one)]
         ended += [name for name, one in names if one.end(BY_THE_OPERATOR)]
     return tuple(ended)
-
-
-def _traffics(stream: Stream) -> tuple[Traffic, ...]:
-    return stream.traffics if isinstance(stream, Visitor) else stream.route.traffics

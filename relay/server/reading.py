@@ -34,15 +34,12 @@ class Reading:
 
     def add(self, stream: Stream) -> None:
         stream.settle()
-        waiting = stream.waiting
         if isinstance(stream, Visitor):
             self.visitors.append(stream)
-            traffics = stream.traffics
         else:
             self.streams.append(stream)
-            traffics = stream.route.traffics
-        if waiting:
-            for traffic in traffics:
+        if waiting := stream.waiting:
+            for traffic in stream.traffics:
                 self.waiting[traffic] += waiting
 
     @property

@@ -10,6 +10,7 @@ from relay.core.channel import MIN_PACKET, Half
 from relay.core.handler import ChannelHandler
 from relay.core.limits import RELEASE_BELOW
 from relay.core.splice import NO_ANSWER, TOO_SMALL, Cut, Retire, Send, Side, Splice, first_credit
+from relay.core.traffic import Traffic
 from relay.events import Events
 from relay.events.server import SpliceClosed, SpliceOpened
 from relay.server.routes import Route
@@ -222,6 +223,29 @@ class SplicedStream:
         for traffic in (self.ends[Side.OPENER].leg.traffic, *self.route.traffics):
             traffic.stalls += 1
 
+    # -- as of a `Visitor`
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """That of its opener's leg, and that of its channel there."""
+        return self.opener.number, self.splice.channels[Side.OPENER].local_id
+
+    @property
+    def agent(self) -> int:
+        """The number of its leg."""
+        return self.route.leg.number
+
+    @property
+    def traffics(self) -> tuple[Traffic, ...]:
+        """Whose stream it is, beside its opener's."""
+        return self.route.traffics
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes there, to the service, and back."""
+        there, back = self.splice.bytes_from
+        return there, back
+
     @property
     def waiting(self) -> int:
         """Bytes that B holds, for either side."""
@@ -230,7 +254,7 @@ class SplicedStream:
 
     def settle(self) -> None:
         """Count what it has moved until now with the traffic of its legs and its service."""
-        there, back = self.splice.bytes_from
+        there, back = self.moved
         more_there, more_back = there - self._settled[0], back - self._settled[1]
         if more_there or more_back:
             self._settled = there, back
@@ -239,7 +263,7 @@ class SplicedStream:
 
     def _over(self) -> None:
         self.settle()
-        there, back = self.splice.bytes_from
+        there, back = self.moved
         self.ends[Side.OPENER].leg.traffic.ended()
         self.route.ended(self._identity)
         seconds = time.monotonic() - self.began

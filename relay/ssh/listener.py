@@ -42,6 +42,8 @@ class Visitor(Endpoint):
         self._patience = Patience(leg, self.give_up)
         # Whose stream it is; nobody's once it is over.
         self.traffics = traffics
+        # The number of the agent's leg.
+        self.agent = leg.number
         # What of its bytes is settled: received, and sent.
         self._settled = (0, 0)
         for traffic in traffics:
@@ -69,6 +71,16 @@ class Visitor(Endpoint):
     def leg_lost(self) -> None:
         self._patience.answered()
         super().leg_lost()
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """That of the agent's leg, since of its opener there is none, and that of its channel."""
+        return self.agent, self.channel.local_id
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes there, to the service, and back."""
+        return self.sent_bytes, self.received_bytes
 
     @property
     def waiting(self) -> int:
