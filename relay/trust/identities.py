@@ -145,7 +145,7 @@ def _load(
         if isinstance(error, OSError):
             problem = error.strerror or str(error)
         elif "assphrase" in str(error):
-            return _certified((pairs := _unlock(path, ask))[-1:], certificates)[:-1] + pairs
+            return _with_certificates(_unlock(path, ask), certificates)
         elif is_utf_16(path.read_bytes()):
             problem = IN_UTF_16
         elif path.suffix == ".pub":
@@ -153,6 +153,13 @@ def _load(
         else:
             problem = str(error)
         raise FileError(path, problem) from None
+    return _with_certificates(pairs, certificates)
+
+
+def _with_certificates(
+    pairs: KeyPairs, certificates: Sequence[asyncssh.SSHCertificate]
+) -> KeyPairs:
+    """What is in one file, and before it the key, which is the last, with each of these."""
     return _certified(pairs[-1:], certificates)[:-1] + pairs
 
 

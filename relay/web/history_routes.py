@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from relay.control.api import Answer, Call, Route, problem
+from relay.control.of_server import VERSION
 from relay.control.openapi import (
     COUNT,
     TEXT,
@@ -22,9 +23,6 @@ from relay.errors import UsageError
 from relay.web.history import History, Unavailable
 from relay.web.store import KEPT_DAYS
 from relay.web.told import KINDS
-
-VERSION: Final = 1
-"""Of every answer. Fields are added without another one; none is dropped or changed."""
 
 MOST_ROWS: Final = 200
 """Of one answer: what a page shows at once, several times over."""

@@ -21,12 +21,10 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from relay.events import Event, Note
 from relay.web.limits import EVENTS_PER_SECOND, SUBSCRIBERS, TICK, WAITING_EVENTS
+from relay.web.told import LONGEST_TEXT
 
 RETRY: Final = "retry: 2000\n\n"
 """Milliseconds after which a browser asks again."""
-
-LONGEST_TEXT: Final = 400
-"""Characters of one field: a peer may give a name of a quarter of a megabyte."""
 
 Status = Callable[[], Awaitable[Mapping[str, object]]]
 

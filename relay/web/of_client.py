@@ -33,12 +33,12 @@ async def client_web(
     async with web(address, token_file, log) as one:
 
         async def operate(running: Running[Any]) -> None:
-            delays, saw = await loop_delays()
+            delays = await loop_delays()
             one.site.shown = Shown(
                 not_ready=lambda: "" if _state(running)[0] else NOT_CONNECTED,
                 metrics=lambda: client_metrics(running, delays),
             )
-            await watch(saw)
+            await watch(delays.observe)
 
         yield operate
 

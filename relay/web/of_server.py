@@ -53,10 +53,10 @@ async def server_web(
             history = History(store, relay, relay.events)
             relay.events.subscribe(history)
             history.started()
-            delays, saw = await loop_delays()
+            delays = await loop_delays()
             show(one, running, delays, history)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(watch, saw)
+                tasks.start_soon(watch, delays.observe)
                 tasks.start_soon(history.run)
 
         yield operate

@@ -23,8 +23,8 @@ def anyio_backend() -> str:
 
 
 async def text_of(*families: object) -> str:
-    histogram, saw = await loop_delays()
-    saw(0.003)
+    histogram = await loop_delays()
+    histogram.observe(0.003)
     pieces = [piece async for piece in exposition(families, histogram)]  # type: ignore[arg-type]
     return b"".join(pieces).decode()
 
