@@ -34,10 +34,10 @@ async def run(
     config: AgentConfig,
     log: EventLog,
     prompt: Prompt | None = None,
-    operate: Operate[Publishable] | None = None,
+    *operators: Operate[Publishable],
 ) -> None:
     """Publish until cancelled, or until the leg is lost for good; what was refused is asked for at
-    once when the `prompt` says so, and `operate` may change what is published. Raises
+    once when the `prompt` says so, and `operators` may change what is published. Raises
     `RelayError`."""
     prompt = prompt or Prompt()
     for forward in config.remote_forwards:
@@ -60,8 +60,8 @@ async def run(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sink.run)
             publisher = Publisher(config, endpoint, events, engine, prompt)
-            if operate is not None:
-                running = publisher.running(supervisor, tasks.cancel_scope.cancel)
+            running = publisher.running(supervisor, tasks.cancel_scope.cancel)
+            for operate in operators:
                 tasks.start_soon(operate, running)
             if config.checks is not None:
                 from relay.agent.health import Checker  # Others have no use for it.

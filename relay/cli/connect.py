@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     prompt = Prompt()
 
     async def program() -> None:
-        from relay.cli.operate import operator
-        from relay.cli.web import with_web
+        from relay.cli.operate import operators
+        from relay.cli.web import of_client, with_web
         from relay.opener.program import run
 
-        control = operator(PROGRAM, config.control, log)
-        async with with_web(control, settings.http, settings.http_token_file, log) as operate:
-            await run(config, log, prompt, operate)
+        control, http = operators(PROGRAM, config.control, log), settings.http
+        async with with_web(of_client, control, http, settings.http_token_file, log) as beside:
+            await run(config, log, prompt, *beside)
 
     return run_program(PROGRAM, program, log, on_hangup=prompt)
 

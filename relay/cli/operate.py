@@ -14,10 +14,9 @@ from relay.sshconfig.client import ControlPath
 KINDS: Final = {"relay-agent": OF_AGENT, "relay-connect": OF_CONNECT}
 
 
-def operator(program: str, control: ControlPath | None, log: EventLog) -> Operate[Any] | None:
-    """None: it is to have none."""
+def operators(program: str, control: ControlPath | None, log: EventLog) -> list[Operate[Any]]:
+    """The one, if it is to have one."""
     if control is None:
-        return None
-    return partial(
-        operate, program, control.path, KINDS[program], log, is_default=control.is_default
-    )
+        return []
+    kinds, is_default = KINDS[program], control.is_default
+    return [partial(operate, program, control.path, kinds, log, is_default=is_default)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -46,16 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     config, log = start(parser, flags, lambda: read_settings(flags), resolve)
 
     async def program() -> None:
+        from relay.cli.web import of_server, with_web
         from relay.control.of_server import operate
         from relay.server.program import run
 
-        operators: list[Operate] = [partial(operate, config.state_dir, log)]
-        async with AsyncExitStack() as stack:
-            if config.http is not None:
-                from relay.cli.web import server_operator
-
-                operators.append(await stack.enter_async_context(server_operator(config, log)))
-            await run(config, log, lambda: read_settings(flags), *operators)
+        control: list[Operate] = [partial(operate, config.state_dir, log)]
+        http, token_file = config.http, config.http_token_file
+        async with with_web(of_server, control, http, token_file, log) as beside:
+            await run(config, log, lambda: read_settings(flags), *beside)
 
     from relay.cli.run import run_program
 

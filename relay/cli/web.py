@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
-
-import anyio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from relay.errors import UsageError
-from relay.life import running as client
 from relay.observe.log import EventLog
-from relay.server import running as server
-from relay.settings.server import ServerSettings
+
+if TYPE_CHECKING:
+    from relay.life import running as client
+    from relay.server import running as server
 
 MISSING: Final = "--http needs more than is installed: pip install 'ssh-relay[web]'"
 
-
-def server_operator(
-    settings: ServerSettings, log: EventLog
-) -> AbstractAsyncContextManager[server.Operate]:
-    """Raises `UsageError` when the extra is missing."""
-    assert settings.http is not None
-    try:
-        from relay.web.of_server import server_web
-    except ImportError:
-        raise UsageError(MISSING) from None
-    return server_web(settings.http, settings.http_token_file, log)
+Address = tuple[str, int] | Path
+Operate = TypeVar("Operate")
+Opens = Callable[[Address, Path | None, EventLog], AbstractAsyncContextManager[Operate]]
 
 
 @asynccontextmanager
 async def with_web(
-    operate: client.Operate[Any] | None,
-    address: tuple[str, int] | Path | None,
+    load: Callable[[], Opens[Operate]],
+    operators: Sequence[Operate],
+    address: Address | None,
     token_file: Path | None,
     log: EventLog,
-) -> AsyncIterator[client.Operate[Any] | None]:
-    """The operator of relay-agent or relay-connect, and beside it one for `--http` if there is to
-    be one. Raises `UsageError` when the extra is missing."""
+) -> AsyncIterator[Sequence[Operate]]:
+    """The operators of a program, and beside them one for `--http` if there is to be one; `load`
+    is what opens it. Raises `UsageError` when the extra is missing."""
     if address is None:
-        yield operate
+        yield operators
         return
     try:
-        from relay.web.of_client import client_web
+        opens = load()
     except ImportError:
         raise UsageError(MISSING) from None
-    async with client_web(address, token_file, log) as shows:
+    async with opens(address, token_file, log) as shows:
+        yield [*operators, shows]
 
-        async def both(running: client.Running[Any]) -> None:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(shows, running)
-                if operate is not None:
-                    tasks.start_soon(operate, running)
 
-        yield both
+def of_server() -> Opens[server.Operate]:
+    from relay.web.of_server import server_web
+
+    return server_web
+
+
+def of_client() -> Opens[client.Operate[Any]]:
+    """Of relay-agent and relay-connect."""
+    from relay.web.of_client import client_web
+
+    return client_web

@@ -6,7 +6,7 @@ The ports are opened once and stay open; the legs come and go under them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from enum import Enum
 from typing import Any
@@ -39,10 +39,10 @@ async def run(
     config: ConnectConfig,
     log: EventLog,
     prompt: Prompt | None = None,
-    operate: Operate[Forward] | None = None,
+    *operators: Operate[Forward],
 ) -> None:
     """Forward until cancelled, or until the leg is lost for good; a lost one is tried at once when
-    the `prompt` says so, and `operate` may change what is forwarded. Raises `RelayError`."""
+    the `prompt` says so, and `operators` may change what is forwarded. Raises `RelayError`."""
     prompt = prompt or Prompt()
     events = Events(LogSink(log))
     engine = Engine(
@@ -52,7 +52,7 @@ async def run(
         if config.stdio_forward is not None:
             await one_stream(config, *config.stdio_forward, events, engine, prompt)
         else:
-            await forward(config, events, engine, prompt, operate)
+            await forward(config, events, engine, prompt, operators)
 
 
 async def forward(
@@ -60,7 +60,7 @@ async def forward(
     events: Events,
     engine: Engine,
     prompt: Prompt,
-    operate: Operate[Forward] | None,
+    operators: Sequence[Operate[Forward]],
 ) -> None:
     """Everything but `-W`."""
     async with anyio.create_task_group() as waiting:
@@ -77,11 +77,11 @@ async def forward(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(desired.run, listeners)
                 tasks.start_soon(obey, prompt, desired)
-                if operate is not None:
-                    end = tasks.cancel_scope.cancel
-                    running = Running(
-                        supervising, desired, carried.streams, carried.about, end, listeners.trouble
-                    )
+                end = tasks.cancel_scope.cancel
+                running = Running(
+                    supervising, desired, carried.streams, carried.about, end, listeners.trouble
+                )
+                for operate in operators:
                     tasks.start_soon(operate, running)
                 await supervising.run(carried.attempt)
         waiting.cancel_scope.cancel()

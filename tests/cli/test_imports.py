@@ -72,3 +72,10 @@ def test_what_is_wrong_in_a_file_or_an_option(
 def test_who_checks_nothing_loads_nothing_for_it() -> None:
     script = "import sys, relay.agent.program; sys.exit('relay.agent.health' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("program", ["relay.agent.program", "relay.opener.program"])
+def test_who_is_no_server_loads_none(program: str) -> None:
+    script = f"import sys, {program}, relay.cli.operate, relay.cli.run, relay.cli.web\n"
+    script += "sys.exit(bool({'relay.server', 'relay.web'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", script], check=True)
