@@ -27,25 +27,38 @@ STOP_SECONDS = 5.0
 """From SIGTERM to SIGKILL."""
 
 _POLL_SECONDS = 0.02
-ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Process:
     """One process and all its descendants, with standard output and error in one file."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, *, answers: bool = False
+    ) -> None:
+        """`answers`: standard input and output are pipes, of which `ask` makes use."""
         self.name = name
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
             self._popen = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env=environment(folder),
+                stdin=subprocess.PIPE if answers else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if answers else log,
+                stderr=log,
+                cwd=_ROOT,
+                env=_environment(folder),
             )
+
+    def ask(self, line: str = "") -> str:
+        """Give it a line, if there is one, and return its next one; empty: it has ended."""
+        asking, answering = self._popen.stdin, self._popen.stdout
+        assert asking is not None
+        assert answering is not None
+        if line:
+            asking.write(f"{line}\n".encode())
+            asking.flush()
+        return answering.readline().decode().strip()
 
     def wait_for(self, pattern: str, seconds: float = START_SECONDS) -> re.Match[str]:
         """Wait until a line of its output matches, and return the match."""
@@ -95,6 +108,9 @@ class Process:
             _signal(everyone, signal)
             everyone = _still_alive(everyone, time.monotonic() + STOP_SECONDS)
         self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _descendants(self) -> list[psutil.Process]:
         try:
@@ -153,7 +169,7 @@ def _memory(pid: int) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     """No agent and no home of the user: his keys and his ssh_config must not take part."""
     inherited = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
     return inherited | {"HOME": str(folder), "PYTHONUNBUFFERED": "1"}

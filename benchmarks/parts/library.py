@@ -7,7 +7,6 @@ local port shares it with nobody either.
 
 from __future__ import annotations
 
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from benchmarks.chains import RELAY, Chain, Site, relay
 from benchmarks.context import Context
 from benchmarks.errors import BrokenError, StartError
 from benchmarks.parts.interleaved import Samples, brief, counted, rotated
-from benchmarks.processes import ROOT, STOP_SECONDS, environment, python
+from benchmarks.processes import Process, python
 from benchmarks.report import Bar, Result
 
 DOWN, UP, P50 = "download C→A, MiB/s", "upload A→C, MiB/s", "p50, µs"
@@ -89,46 +88,19 @@ class User:
 
     def __init__(self, kind: str, arguments: list[str], home: Path) -> None:
         """Raises `StartError` if it does not come so far as to be asked."""
-        self._log = home / f"user-{kind}.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                python("benchmarks.users", kind, *arguments),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                cwd=ROOT, env=environment(home),
-            )  # fmt: skip
-        if self._answer() != "ready":
+        command = python("benchmarks.users", kind, *arguments)
+        self._process = Process(f"user-{kind}", command, home, answers=True)
+        self.stop = self._process.stop
+        if self._process.ask() != "ready":
             self.stop()
-            raise StartError(self.last_line())
+            raise StartError(self._process.last_line())
 
     def ask(self, word: str, number: int) -> float:
         """Seconds. Raises `BrokenError`."""
-        assert self.process.stdin is not None
-        print(word, number, file=self.process.stdin, flush=True)
         try:
-            return float(self._answer())
+            return float(self._process.ask(f"{word} {number}"))
         except ValueError:
-            raise BrokenError(self.last_line()) from None
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def last_line(self) -> str:
-        """Why it failed."""
-        lines = self._log.read_text(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "(nothing)")
+            raise BrokenError(self._process.last_line()) from None
 
 
 def _start(
